@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"flowkeep/internal/localpg"
+	"flowkeep/internal/store"
+	"flowkeep/internal/web"
+	"flowkeep/internal/webhook"
+)
+
+// How long each part of an orderly end may take: 10 s in all.
+const (
+	drainTimeout    = 5 * time.Second
+	postgresTimeout = 3 * time.Second
+)
+
+const (
+	writerWorkers = 2
+	queueRows     = 8192
+	poolSessions  = 8
+)
+
+// App is a running flowkeep. openApp acquires, Serve works, Close gives back
+// in reverse.
+type App struct {
+	cfg      config
+	log      zerolog.Logger
+	listener net.Listener
+	metrics  net.Listener // nil: /metrics is served beside the rest
+	postgres *localpg.Server
+	db       *store.DB
+	writer   *store.Writer
+	server   *http.Server
+	aside    *http.Server // serves metrics
+	stopping atomic.Bool
+}
+
+// openApp takes the address, reaches the database and brings its schema up to
+// date. On an error nothing is left behind.
+func openApp(ctx context.Context, cfg config, log zerolog.Logger) (_ *App, err error) {
+	a := &App{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := makeDataDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	secrets, err := kapsoSecrets(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if a.listener, err = listen(ctx, cfg.Addr, "FLOWKEEP_ADDR"); err != nil {
+		return nil, err
+	}
+	if cfg.MetricsAddr != "" {
+		if a.metrics, err = listen(ctx, cfg.MetricsAddr, "FLOWKEEP_METRICS_ADDR"); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.openStore(ctx); err != nil {
+		return nil, err
+	}
+	a.route(secrets)
+	return a, nil
+}
+
+func listen(ctx context.Context, addr, variable string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen (%s): %w", variable, err)
+	}
+	return l, nil
+}
+
+func (a *App) openStore(ctx context.Context) error {
+	url, postgres, err := openDatabase(ctx, a.cfg)
+	if err != nil {
+		return err
+	}
+	a.postgres = postgres
+	if a.db, err = store.Open(url, poolSessions, a.log); err != nil {
+		return err
+	}
+	if err := a.db.Check(ctx); err != nil {
+		return err
+	}
+	if err := store.MigrateUp(ctx, url); err != nil {
+		return err
+	}
+	a.writer = store.NewWriter(a.db, writerWorkers, queueRows, a.log)
+	return nil
+}
+
+// route builds the addresses and the servers behind them.
+func (a *App) route(kapsoSecrets []string) {
+	reg := prometheus.NewRegistry()
+	hooks := webhook.New(webhook.Config{
+		KapsoSecrets:    kapsoSecrets,
+		MetaAppSecrets:  a.cfg.MetaAppSecrets,
+		MetaVerifyToken: a.cfg.MetaVerifyToken,
+		KnownFlowIDs:    a.cfg.FlowIDs,
+		MaxBodyBytes:    a.cfg.MaxBodyBytes,
+	}, &keeper{writer: a.writer}, reg)
+
+	r := chi.NewRouter()
+	r.Use(web.Observe(a.log, reg))
+	r.NotFound(web.NotFound)
+	r.MethodNotAllowed(web.MethodNotAllowed)
+	hooks.Routes(r)
+	r.Get("/healthz", alive)
+	r.Get("/readyz", (&readiness{db: a.db, stopping: &a.stopping}).serve)
+
+	numbers := promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	if a.metrics == nil {
+		r.Method(http.MethodGet, "/metrics", numbers)
+	} else {
+		mux := chi.NewRouter()
+		mux.Method(http.MethodGet, "/metrics", numbers)
+		a.aside = newServer(mux)
+	}
+	a.server = newServer(r)
+}
+
+// newServer bounds what a slow or hostile sender can hold.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      25 * time.Second, // what is left after reading must cover keepTimeout
+		IdleTimeout:       90 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          nil,
+	}
+}
+
+// Serve answers until ctx ends, then finishes what is in hand. An error means
+// that it stopped for another reason.
+func (a *App) Serve(ctx context.Context) error {
+	failed := make(chan error, 2)
+	go func() { failed <- a.server.Serve(a.listener) }()
+	if a.aside != nil {
+		go func() { failed <- a.aside.Serve(a.metrics) }()
+	}
+	var died <-chan struct{}
+	if a.postgres != nil {
+		died = a.postgres.Done()
+	}
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-died:
+		return fmt.Errorf("private Postgres ended by itself: %w", a.postgres.Err())
+	case <-ctx.Done():
+	}
+	a.stopping.Store(true)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := a.server.Shutdown(drain); err != nil {
+		a.log.Warn().Err(err).Msg("some requests did not end in time")
+		return errors.Join(a.server.Close(), closeServer(a.aside))
+	}
+	return closeServer(a.aside)
+}
+
+func closeServer(s *http.Server) error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+// Close gives everything back in reverse. Serve must have returned.
+func (a *App) Close() error {
+	var errs []error
+	if a.writer != nil {
+		a.writer.Close()
+	}
+	if a.db != nil {
+		a.db.Close()
+	}
+	for _, l := range []net.Listener{a.listener, a.metrics} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, fmt.Errorf("close listener: %w", err))
+		}
+	}
+	if a.postgres != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), postgresTimeout)
+		defer cancel()
+		errs = append(errs, a.postgres.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// URL returns the address that reaches the server from this machine.
+func (a *App) URL() string {
+	addr := a.listener.Addr().(*net.TCPAddr) //nolint:forcetypeassert // listen makes TCP only
+	host := "127.0.0.1"
+	if !addr.IP.IsUnspecified() {
+		host = addr.IP.String()
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}

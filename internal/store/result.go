@@ -1,0 +1,12 @@
+package store
+
+// Result is what became of one item.
+type Result uint8
+
+// The results. Each but Unknown means committed.
+const (
+	Unknown     Result = iota // not committed as far as we know; it may be sent again
+	Stored                    // a new row in flow_responses
+	Duplicate                 // its row was there already, as durable as a new one
+	Quarantined               // a record in quarantine
+)

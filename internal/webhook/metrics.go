@@ -1,0 +1,28 @@
+package webhook
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	items    *prometheus.CounterVec // by source and outcome
+	verified *prometheus.CounterVec // by secret
+	refused  prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) metrics {
+	m := metrics{
+		items: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flowkeep_items_total",
+			Help: "Items of signed deliveries by the shape they came in and what became of them.",
+		}, []string{"source", "outcome"}),
+		verified: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flowkeep_signatures_verified_total",
+			Help: "Signed deliveries by the secret that matched, numbered as configured.",
+		}, []string{"secret"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flowkeep_signatures_refused_total",
+			Help: "Deliveries whose signature was missing, malformed or wrong.",
+		}),
+	}
+	reg.MustRegister(m.items, m.verified, m.refused)
+	return m
+}
