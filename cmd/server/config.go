@@ -119,9 +119,8 @@ func defaultDataDir(vars map[string]string, uid int) string {
 // typing error, though Kubernetes sets some of its own for a service.
 func unknownNames(vars map[string]string) []string {
 	known := map[string]bool{}
-	fields := reflect.TypeFor[config]()
-	for i := range fields.NumField() {
-		known[fields.Field(i).Tag.Get("env")] = true
+	for field := range reflect.TypeFor[config]().Fields() {
+		known[field.Tag.Get("env")] = true
 	}
 	var unknown []string
 	for _, name := range slices.Sorted(maps.Keys(vars)) {

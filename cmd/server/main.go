@@ -16,7 +16,7 @@ import (
 )
 
 // version is stamped by the linker; empty in a plain build.
-var version string //nolint:gochecknoglobals // -ldflags -X needs a variable
+var version string
 
 // program is what a command may touch of the world outside.
 type program struct {

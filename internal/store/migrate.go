@@ -105,4 +105,3 @@ func explainMigration(err error) error {
 	}
 	return fmt.Errorf("migrate: %w", err)
 }
-

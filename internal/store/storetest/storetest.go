@@ -53,7 +53,7 @@ func (s *Server) startPrivate() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // Postgres runs under another user and must pass
+	if err := os.Chmod(dir, 0o711); err != nil { // Postgres runs under another user and must pass
 		return nil, err
 	}
 	ctx := context.Background()
