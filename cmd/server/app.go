@@ -48,8 +48,9 @@ type App struct {
 }
 
 // openApp takes the address, reaches the database and brings its schema up to
-// date. On an error nothing is left behind.
-func openApp(ctx context.Context, cfg config, log zerolog.Logger) (_ *App, err error) {
+// date. On an error nothing is left behind. sinkOf says where deliveries go:
+// keepDurably, but for benchmarks that compare it with other ways.
+func openApp(ctx context.Context, cfg config, log zerolog.Logger, sinkOf func(*App) webhook.Sink) (_ *App, err error) {
 	a := &App{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
@@ -74,7 +75,7 @@ func openApp(ctx context.Context, cfg config, log zerolog.Logger) (_ *App, err e
 	if err := a.openStore(ctx); err != nil {
 		return nil, err
 	}
-	a.route(secrets)
+	a.route(secrets, sinkOf(a))
 	return a, nil
 }
 
@@ -106,7 +107,7 @@ func (a *App) openStore(ctx context.Context) error {
 }
 
 // route builds the addresses and the servers behind them.
-func (a *App) route(kapsoSecrets []string) {
+func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 	reg := prometheus.NewRegistry()
 	hooks := webhook.New(webhook.Config{
 		KapsoSecrets:    kapsoSecrets,
@@ -114,7 +115,7 @@ func (a *App) route(kapsoSecrets []string) {
 		MetaVerifyToken: a.cfg.MetaVerifyToken,
 		KnownFlowIDs:    a.cfg.FlowIDs,
 		MaxBodyBytes:    a.cfg.MaxBodyBytes,
-	}, &keeper{writer: a.writer}, reg)
+	}, sink, reg)
 
 	r := chi.NewRouter()
 	r.Use(web.Observe(a.log, reg))

@@ -210,7 +210,7 @@ func TestApp_TwoServersStartAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			app, err := openApp(t.Context(), cfg, zerolog.Nop())
+			app, err := openApp(t.Context(), cfg, zerolog.Nop(), keepDurably)
 			if err != nil {
 				t.Error(err)
 				return
@@ -229,7 +229,7 @@ func TestApp_TheFirstStartNeedsItsDatabase(t *testing.T) {
 	cfg.DatabaseURL = "postgres://u:very-secret@127.0.0.1:1/none?connect_timeout=1"
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, err := openApp(ctx, cfg, zerolog.Nop())
+	_, err := openApp(ctx, cfg, zerolog.Nop(), keepDurably)
 	if err == nil || ctx.Err() != nil || strings.Contains(err.Error(), "very-secret") {
 		t.Errorf("%v", err)
 	}

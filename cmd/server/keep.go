@@ -19,6 +19,9 @@ type keeper struct {
 	writer *store.Writer
 }
 
+// keepDurably is the Sink of a server in earnest.
+func keepDurably(a *App) webhook.Sink { return &keeper{writer: a.writer} }
+
 // Keep implements webhook.Sink.
 func (k *keeper) Keep(ctx context.Context, d *flowparse.Delivery) (webhook.Kept, error) {
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)

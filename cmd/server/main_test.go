@@ -54,7 +54,7 @@ func testConfig(t *testing.T) config {
 // startApp runs the real App until the test ends.
 func startApp(t *testing.T, cfg config) *App {
 	t.Helper()
-	app, err := openApp(t.Context(), cfg, zerolog.Nop())
+	app, err := openApp(t.Context(), cfg, zerolog.Nop(), keepDurably)
 	if err != nil {
 		t.Fatal(err)
 	}

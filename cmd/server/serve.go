@@ -28,7 +28,7 @@ func serve(ctx context.Context, p program, args []string) (err error) {
 	for _, name := range cfg.unknown {
 		log.Warn().Str("variable", name).Msg("unknown variable is ignored")
 	}
-	app, err := openApp(ctx, cfg, log)
+	app, err := openApp(ctx, cfg, log, keepDurably)
 	if err != nil {
 		return err
 	}
