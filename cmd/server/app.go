@@ -88,7 +88,7 @@ func listen(ctx context.Context, addr, variable string) (net.Listener, error) {
 }
 
 func (a *App) openStore(ctx context.Context) error {
-	url, postgres, err := openDatabase(ctx, a.cfg)
+	url, postgres, err := startDatabase(ctx, a.cfg)
 	if err != nil {
 		return err
 	}

@@ -2,16 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"flowkeep/internal/localpg"
 )
 
-// openDatabase returns the address of the database: the configured one, or
-// that of the private Postgres, started if it is not running. The server is
-// nil unless we started it; who has it must stop it.
-func openDatabase(ctx context.Context, c config) (url string, server *localpg.Server, err error) {
+// startDatabase returns the address of the database: the configured one, or
+// that of the private Postgres, which it starts. The server is nil unless it
+// was started; who has it must stop it.
+func startDatabase(ctx context.Context, c config) (url string, server *localpg.Server, err error) {
 	if c.DatabaseURL != "" {
 		return c.DatabaseURL, nil, nil
 	}
@@ -20,9 +21,27 @@ func openDatabase(ctx context.Context, c config) (url string, server *localpg.Se
 	}
 	server, err = localpg.Start(ctx, localpg.Options{Dir: privateDir(c)})
 	if err != nil {
-		return "", nil, fmt.Errorf("start private Postgres (DATABASE_URL is not set): %w", err)
+		return "", nil, fmt.Errorf("DATABASE_URL is not set: %w", err)
 	}
 	return server.URL(), server, nil
+}
+
+// withDatabase runs do for a command. The private Postgres of a flowkeep that
+// serves is joined; if there is none, it runs for as long as the command.
+func withDatabase(ctx context.Context, c config, do func(url string) error) (err error) {
+	url, server, err := startDatabase(ctx, c)
+	if errors.Is(err, localpg.ErrInUse) {
+		if running, joinErr := localpg.Join(ctx, privateDir(c)); joinErr == nil {
+			return do(running)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if server != nil {
+		defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
+	}
+	return do(url)
 }
 
 // privateDir is the private Postgres's folder.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"time"
@@ -11,7 +10,7 @@ import (
 )
 
 // migrate moves the schema by hand. serve does "up" by itself.
-func migrate(ctx context.Context, p program, args []string) (err error) {
+func migrate(ctx context.Context, p program, args []string) error {
 	flags := flag.NewFlagSet("migrate", flag.ContinueOnError)
 	flags.Usage = func() {
 		fmt.Fprint(p.stderr, "Usage: flowkeep migrate up|down|status\n\n  up      apply every waiting migration\n  down    take back the newest one, with the data in what it drops\n  status  list them\n")
@@ -29,14 +28,7 @@ func migrate(ctx context.Context, p program, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	url, server, err := openDatabase(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	if server != nil {
-		defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
-	}
-	return work(ctx, p, url)
+	return withDatabase(ctx, cfg, func(url string) error { return work(ctx, p, url) })
 }
 
 func migrateUp(ctx context.Context, p program, url string) error {

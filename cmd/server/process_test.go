@@ -33,6 +33,16 @@ func TestProcess_FirstStartWithoutConfiguration(t *testing.T) {
 		t.Errorf("psql counts %s rows", got)
 	}
 
+	// Commands join the database of the server that runs.
+	status := startProcess(t, []string{"FLOWKEEP_DATA_DIR=" + dir}, "migrate", "status")
+	if err := status.wait(10 * time.Second); err != nil || strings.Contains(status.out.String(), "waiting") {
+		t.Errorf("migrate status: %v\n%s", err, status.out.String())
+	}
+	other := startProcess(t, []string{"FLOWKEEP_DATA_DIR=" + dir, "FLOWKEEP_ADDR=127.0.0.1:0"}, "serve")
+	if err := other.wait(20 * time.Second); err == nil || !strings.Contains(other.out.String(), "in use") {
+		t.Errorf("a second server on one folder: %v\n%s", err, other.out.String())
+	}
+
 	// Ctrl-C reaches the whole process group of a terminal.
 	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ const helperDir = "LOCALPG_TEST_HELPER_DIR"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
 		if err := runHelper(dir); err != nil {
-			fmt.Fprintln(os.Stdout, "error:", err)
+			say(err)
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -45,15 +45,17 @@ func runHelper(dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stdout, s.PID())
+	say(s.PID())
 	go func() {
 		for range interrupts {
-			fmt.Fprintln(os.Stdout, "interrupted")
+			say("interrupted")
 		}
 	}()
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return s.Stop(context.Background())
 }
+
+func say(what any) { _, _ = fmt.Fprintln(os.Stdout, what) }
 
 type helper struct {
 	cmd   *exec.Cmd
