@@ -32,8 +32,9 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-func batchOf50(t testing.TB) []byte {
-	item := readPayload(t, "kapso_single_full")
+func batchOf50(tb testing.TB) []byte {
+	tb.Helper()
+	item := readPayload(tb, "kapso_single_full")
 	items := bytes.Repeat(append(item, ','), 50)
 	return append(append([]byte(`{"type":"whatsapp.message.received","batch":true,"data":[`), items[:len(items)-1]...), `]}`...)
 }

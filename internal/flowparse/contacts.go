@@ -16,9 +16,10 @@ type contactList struct {
 	byUserID map[string]*contact
 }
 
+// readContacts reads as many contacts as a delivery can have messages.
 func readContacts(token []byte) contactList {
 	var list contactList
-	for a := elements(token); a.next(); {
+	for a := elements(token); a.next() && len(list.all) < maxKept; {
 		list.all = append(list.all, readContact(a.value))
 	}
 	if len(list.all) < 2 {

@@ -18,20 +18,20 @@ type sample struct {
 	in   Input
 }
 
-func readCorpus(t testing.TB) []sample {
-	t.Helper()
+func readCorpus(tb testing.TB) []sample {
+	tb.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", "payloads", "*.json"))
 	if err != nil || len(paths) < 60 {
-		t.Fatalf("found %d payloads, err %v", len(paths), err)
+		tb.Fatalf("found %d payloads, err %v", len(paths), err)
 	}
 	corpus := make([]sample, 0, len(paths))
 	for _, path := range paths {
 		name := strings.TrimSuffix(filepath.Base(path), ".json")
 		body, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		headers := readHeaders(t, name)
+		headers := readHeaders(tb, name)
 		corpus = append(corpus, sample{name: name, in: Input{
 			Body:           body,
 			Event:          headers["X-Webhook-Event"],
@@ -42,27 +42,27 @@ func readCorpus(t testing.TB) []sample {
 	return corpus
 }
 
-func readHeaders(t testing.TB, name string) map[string]string {
-	t.Helper()
+func readHeaders(tb testing.TB, name string) map[string]string {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "headers", name+".json"))
 	if os.IsNotExist(err) {
 		return nil
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var headers map[string]string
 	if err := json.Unmarshal(text, &headers); err != nil {
-		t.Fatalf("headers of %s: %v", name, err)
+		tb.Fatalf("headers of %s: %v", name, err)
 	}
 	return headers
 }
 
-func readPayload(t testing.TB, name string) []byte {
-	t.Helper()
+func readPayload(tb testing.TB, name string) []byte {
+	tb.Helper()
 	body, err := os.ReadFile(filepath.Join("testdata", "payloads", name+".json"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return body
 }

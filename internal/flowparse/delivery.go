@@ -9,7 +9,8 @@ package flowparse
 
 import "time"
 
-// Source says which shape a delivery's body had.
+// Source says which shape a delivery's body had; without a known one it counts
+// as Kapso's.
 type Source string
 
 // The shapes. Backfill is not a shape: it marks what was fetched later.
@@ -69,8 +70,8 @@ type Input struct {
 // len(Responses) + len(Rejects) + Ignored.
 type Delivery struct {
 	Source         Source
-	Event          string // as in the Input
-	IdempotencyKey string // as in the Input, cleaned for a text column
+	Event          string // as in the Input, fit for a text column
+	IdempotencyKey string // as in the Input, fit for a text column
 	ReceivedAt     time.Time
 	Responses      []Response
 	Rejects        []Reject

@@ -60,6 +60,21 @@ func TestGolden_NoneLeftOver(t *testing.T) {
 	}
 }
 
+// Another package that stores the corpus counts rows, one a message id.
+func TestCorpus_NoMessageIDTwice(t *testing.T) {
+	t.Parallel()
+	p := New(nil)
+	seen := map[string]string{}
+	for _, s := range readCorpus(t) {
+		for _, r := range p.Parse(s.in).Responses {
+			if other, taken := seen[r.MessageID]; taken {
+				t.Errorf("%s and %s both hold %s", s.name, other, r.MessageID)
+			}
+			seen[r.MessageID] = s.name
+		}
+	}
+}
+
 // goldenDelivery is a Delivery as people read it. Exact bytes that stand in the
 // body are given by their place in it.
 type goldenDelivery struct {

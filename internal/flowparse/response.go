@@ -51,8 +51,8 @@ func readConversation(token []byte) conversation {
 // readItem adds one message to the delivery, as what it turns out to be.
 func (r *reader) readItem(it *item, contacts *contactList) {
 	msg := readMessage(it.message)
-	verdict, reply := msg.judge()
-	if verdict == notOurs {
+	found, reply := msg.judge()
+	if found == notOurs {
 		r.out.Ignored++
 		return
 	}
@@ -63,7 +63,7 @@ func (r *reader) readItem(it *item, contacts *contactList) {
 	if it.frame.meta.present {
 		it.frame.meta.contact = sender.contact.raw
 	}
-	if verdict == unreadable {
+	if found == unreadable {
 		r.rejectItem(it, ReasonUnknownShape, "no readable message in the item")
 		return
 	}

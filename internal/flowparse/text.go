@@ -74,7 +74,7 @@ func appendEscape(out, s []byte) ([]byte, int) {
 	case 'u':
 		r, size := unicodeEscape(s)
 		if utf16.IsSurrogate(r) {
-			return append(out, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0xBF, 0x80|byte(r)&0xBF), size
+			return append(out, 0xED, 0x80|byte(r>>6&0x3F), 0x80|byte(r&0x3F)), size
 		}
 		return utf8.AppendRune(out, r), size
 	default:

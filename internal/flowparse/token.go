@@ -1,5 +1,7 @@
 package flowparse
 
+import "slices"
+
 // unusedToken is what Meta sends when the sender of a Flow chose no token
 // (kapso-facts.md, section 3).
 const unusedToken = "unused"
@@ -56,10 +58,5 @@ func looksLikeFlowID(token string, senderNumbers []string) bool {
 			return false
 		}
 	}
-	for _, number := range senderNumbers {
-		if token == number {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(senderNumbers, token)
 }

@@ -1,6 +1,9 @@
 package flowparse
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // The walker moves over bytes that json.Valid has accepted, and hands out the
 // exact bytes of values ("tokens") without decoding them. It exists because
@@ -148,8 +151,7 @@ func skipString(b []byte, i int) int {
 
 // trimSpace removes JSON's white space, and no other, from both ends.
 func trimSpace(b []byte) []byte {
-	b = bytes.Trim(b, " \t\r\n")
-	return b[:len(b):len(b)]
+	return slices.Clip(bytes.Trim(b, " \t\r\n"))
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }

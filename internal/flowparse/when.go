@@ -20,19 +20,6 @@ const (
 	firstMicros = 1_000_000_000_000_000
 )
 
-// isoLayouts are the forms of ISO 8601 that come from Kapso's Ruby and from
-// JavaScript; Go accepts a fraction of a second in each. Kapso uses unix
-// seconds, an offset, and microseconds in UTC side by side (kapso-facts.md,
-// section 2). Without a zone it is UTC.
-var isoLayouts = [...]string{
-	"2006-01-02T15:04:05Z07:00",
-	"2006-01-02T15:04:05Z0700",
-	"2006-01-02T15:04:05Z07",
-	"2006-01-02T15:04:05",
-	"2006-01-02T15:04Z07:00",
-	"2006-01-02T15:04",
-}
-
 // parseTime reads message.timestamp: unix seconds, milliseconds or
 // microseconds, or ISO 8601. It is zero if the text is anything else, or 0.
 func parseTime(s string) time.Time {
@@ -90,6 +77,10 @@ func parseDigits(s string) (int64, bool) {
 	return n, true
 }
 
+// parseISO reads the forms of ISO 8601 that come from Kapso's Ruby and from
+// JavaScript; Go accepts a fraction of a second in each. Kapso uses an offset and
+// microseconds in UTC side by side (kapso-facts.md, section 2). Without a zone it
+// is UTC.
 func parseISO(s string) time.Time {
 	if len(s) < len("2006-01-02T15:04") || s[4] != '-' {
 		return time.Time{}
@@ -106,7 +97,14 @@ func parseISO(s string) time.Time {
 	if s[len(s)-1] == 'z' {
 		s = s[:len(s)-1] + "Z"
 	}
-	for _, layout := range isoLayouts {
+	for _, layout := range [...]string{
+		"2006-01-02T15:04:05Z07:00",
+		"2006-01-02T15:04:05Z0700",
+		"2006-01-02T15:04:05Z07",
+		"2006-01-02T15:04:05",
+		"2006-01-02T15:04Z07:00",
+		"2006-01-02T15:04",
+	} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t
 		}

@@ -31,12 +31,12 @@ func (h *histogram) add(d time.Duration) {
 // bucketOf maps a duration to its bucket: exact below subBuckets, then the
 // exponent and the subBits bits below the leading one.
 func bucketOf(d time.Duration) int {
-	v := uint64(d)
+	v := uint64(d) //nolint:gosec // never negative, see add
 	if v < subBuckets {
 		return int(v)
 	}
 	shift := bits.Len64(v) - 1 - subBits
-	return (shift+1)<<subBits + int(v>>shift) - subBuckets
+	return (shift+1)<<subBits + int(v>>shift) - subBuckets //nolint:gosec // v>>shift is below 2*subBuckets
 }
 
 // upperBound is the largest duration in a bucket.

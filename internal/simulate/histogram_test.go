@@ -30,7 +30,7 @@ func TestHistogram_Quantiles(t *testing.T) {
 func TestHistogram_BucketsCoverAllDurations(t *testing.T) {
 	t.Parallel()
 	last := -1
-	for d := time.Duration(0); d < 1<<14; d++ {
+	for d := range time.Duration(1 << 14) {
 		b := bucketOf(d)
 		if b != last && b != last+1 || d > upperBound(b) || b > 0 && d <= upperBound(b-1) {
 			t.Fatalf("%d is in bucket %d, which ends at %d, after bucket %d", d, b, upperBound(b), last)

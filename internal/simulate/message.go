@@ -16,6 +16,8 @@ type person struct {
 
 type businessNumber struct{ id, display string }
 
+const isoForm = "2006-01-02T15:04:05.000Z"
+
 // message is what the slots of one item's templates print.
 type message struct {
 	*person
@@ -23,7 +25,8 @@ type message struct {
 	id      string
 	token   string
 	sentAt  time.Time
-	answers []byte // JSON, once they are made
+	iso     [len(isoForm)]byte // sentAt as a template shows it several times
+	answers []byte             // JSON, once they are made
 
 	// The item's place in the body; itemTo is negative until it is known.
 	itemFrom, itemTo int
@@ -72,7 +75,7 @@ func (m *message) appendSlot(dst []byte, p *part) []byte {
 	case slotUnix:
 		return strconv.AppendInt(dst, m.sentAt.Unix(), 10)
 	case slotISO:
-		return m.sentAt.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+		return append(dst, m.iso[:]...)
 	case slotAnswers:
 		return append(dst, m.answers...)
 	case slotAnswersString:
@@ -111,11 +114,14 @@ func appendString(dst, text []byte) []byte {
 	return append(append(dst, text[start:]...), '"')
 }
 
+// phoneDigits is the length of all phone numbers here.
+const phoneDigits = 11
+
 // appendWamid appends a message id as WhatsApp makes them: base64 of a header,
 // the phone number in clear and, after "3A", a hex id, here 18 digits of a and b.
 func appendWamid(dst []byte, phone string, a, b uint64) []byte {
 	var buf [64]byte
-	raw := append(buf[:0], 0x1c, 0x18, byte(len(phone)))
+	raw := append(buf[:0], 0x1c, 0x18, phoneDigits)
 	raw = append(raw, phone...)
 	raw = append(raw, 0x15, 0x02, 0x00, 0x12, 0x18, 20, '3', 'A')
 	from := len(raw)

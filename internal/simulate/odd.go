@@ -89,7 +89,7 @@ func answerCases() []oddCase {
 		{name: "token_missing", token: "-", sent: `{"answer":"yes"}`, edits: noToken},
 		{name: "token_unused", token: "unused"},
 		{name: "token_long", token: strings.Repeat("t", 3000)},
-		{name: "token_literal_template", token: "${vars.token}"},
+		{name: "token_literal_template", token: "${user}"},
 	}
 }
 

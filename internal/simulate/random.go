@@ -11,10 +11,10 @@ func (r *random) next() uint64 {
 	return mix64(uint64(*r))
 }
 
-// below returns a number from 0 to n-1.
+// below returns a number from 0 to n-1; n must be positive.
 func (r *random) below(n int) int {
-	hi, _ := bits.Mul64(r.next(), uint64(n))
-	return int(hi)
+	hi, _ := bits.Mul64(r.next(), uint64(n)) //nolint:gosec // n is positive
+	return int(hi)                           //nolint:gosec // below n
 }
 
 // mix64 scatters the bits of a number; no two numbers have the same result.

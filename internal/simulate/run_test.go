@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -214,12 +216,19 @@ func TestReport_String(t *testing.T) {
 	}
 }
 
-func TestErrorName_Other(t *testing.T) {
+func TestErrorName(t *testing.T) {
 	t.Parallel()
-	if got := errorName(errors.New("no such host"), false); got != "other" {
-		t.Errorf("%q", got)
-	}
-	if got := errorName(context.DeadlineExceeded, false); got != "timeout" {
-		t.Errorf("%q", got)
+	for want, err := range map[string]error{
+		"other":           errors.New("no such host"),
+		"timeout":         context.DeadlineExceeded,
+		"refused":         &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+		"connection lost": errors.New("http: server closed idle connection"),
+	} {
+		if got := errorName(err, false); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+		if got := errorName(err, true); got != "cut off" {
+			t.Errorf("%v at the end of the run: %q", err, got)
+		}
 	}
 }

@@ -23,6 +23,7 @@ type schedule struct {
 	start    time.Time
 	interval float64 // nanoseconds between new deliveries
 	count    int64   // 0 = endless
+	limit    int     // on waiting, see maxWaiting
 
 	mu      sync.Mutex
 	next    int64 // the next new delivery
@@ -30,7 +31,7 @@ type schedule struct {
 }
 
 func newSchedule(start time.Time, rate float64, count int) *schedule {
-	p := &schedule{start: start, count: int64(count)}
+	p := &schedule{start: start, count: int64(count), limit: maxWaiting}
 	if rate > 0 {
 		p.interval = float64(time.Second) / rate
 	}
@@ -47,7 +48,7 @@ func (p *schedule) take(now time.Time) (job, bool) {
 	due := p.start.Add(time.Duration(float64(p.next) * p.interval))
 	if len(p.waiting) > 0 {
 		first := p.waiting[0].due
-		if !fresh || len(p.waiting) >= maxWaiting || !first.After(now) || first.Before(due) {
+		if !fresh || len(p.waiting) >= p.limit || !first.After(now) || first.Before(due) {
 			return heap.Pop(&p.waiting).(job), true
 		}
 	}

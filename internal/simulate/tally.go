@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -132,7 +133,9 @@ func errorName(err error, cut bool) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		// net/http has only text for a kept-alive connection that went as we wrote.
+		strings.Contains(err.Error(), "connection loss"), strings.Contains(err.Error(), "closed idle connection"):
 		return "connection lost"
 	}
 	return "other"

@@ -30,7 +30,7 @@ func TestRun_KeepsTheRate(t *testing.T) {
 		report, err := Run(t.Context(), Config{
 			URL: "http://test", Secret: secret, Count: 1001, Rate: 50, Concurrency: 20, Mix: Mix{Default: 1},
 			Transport: transport(func(*http.Request) (*http.Response, error) {
-				time.Sleep(100 * time.Millisecond)
+				<-time.After(100 * time.Millisecond)
 				return answerWith(200, `{"stored":1}`), nil
 			}),
 		})
@@ -49,7 +49,7 @@ func TestRun_SaysThatItFellBehind(t *testing.T) {
 		report, err := Run(t.Context(), Config{
 			URL: "http://test", Secret: secret, Count: 11, Rate: 10, Concurrency: 1, Mix: Mix{Default: 1},
 			Transport: transport(func(*http.Request) (*http.Response, error) {
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				return answerWith(200, `{}`), nil
 			}),
 		})
@@ -175,7 +175,8 @@ func TestSchedule_ManyRetriesHoldUpNewDeliveries(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	plan := newSchedule(now, 0, 0)
-	for i := range maxWaiting {
+	plan.limit = 10
+	for i := range plan.limit {
 		plan.retry(job{due: now.Add(time.Hour), index: int64(i), attempt: 2})
 	}
 	if j, ok := plan.take(now); !ok || j.attempt != 2 {

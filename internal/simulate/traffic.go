@@ -54,7 +54,8 @@ func NewTraffic(seed int64, batch int, mix Mix) (*Traffic, error) {
 	}
 	t := &Traffic{
 		mix: mix, batch: batch, numbers: businessNumbers(), names: personNames(),
-		seed: mix64(uint64(seed)), base: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC), step: time.Second,
+		seed: mix64(uint64(seed)), //nolint:gosec // only its bits matter
+		base: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC), step: time.Second,
 	}
 	if seed == 0 {
 		var b [8]byte
@@ -80,7 +81,7 @@ func (t *Traffic) Delivery(index int64) Sent {
 // kind and its random numbers.
 func (t *Traffic) resolve(index int64) (int64, Kind, random) {
 	for {
-		r := random(mix64(t.seed + mix64(uint64(index))))
+		r := random(mix64(t.seed + mix64(uint64(index)))) //nolint:gosec // never negative
 		mix := t.mix
 		if index == 0 {
 			mix.Duplicate = 0 // there is nothing before it
@@ -178,7 +179,7 @@ func (t *Traffic) newPerson(r *random) person {
 	b := strconv.AppendInt(append(scratch[:0], '1'), int64(201+r.below(789)), 10)
 	b = append(b, "55501"...) // 555-0100 to 555-0199 belong to nobody
 	n := r.below(100)
-	b = append(b, byte('0'+n/10), byte('0'+n%10))
+	b = append(b, hexDigits[n/10], hexDigits[n%10])
 	phone := len(b)
 	b = appendHex(append(b, "US."...), r.next(), 16)
 	userID := len(b)
@@ -193,12 +194,14 @@ func (t *Traffic) newPerson(r *random) person {
 // run: no two places have the same number, and mix64 keeps them apart.
 func (t *Traffic) newMessage(index int64, item int, p *person, r *random) message {
 	var scratch [80]byte
-	unique := mix64(t.seed + uint64(index)*(maxBatch+1) + uint64(item))
-	id := appendWamid(scratch[:0], p.phone, unique, t.seed)
-	return message{
+	place := uint64(index)*(maxBatch+1) + uint64(item) //nolint:gosec // neither is negative
+	id := appendWamid(scratch[:0], p.phone, mix64(t.seed+place), t.seed)
+	m := message{
 		person: p, random: r, id: string(id),
 		sentAt: t.base.Add(time.Duration(index)*t.step + time.Duration(item)*time.Second),
 	}
+	copy(m.iso[:], m.sentAt.AppendFormat(scratch[:0], isoForm)) // scratch is free again
+	return m
 }
 
 // customToken makes a correlation id as senders do. None looks like a flow's id.
