@@ -141,7 +141,7 @@ func (l level) within(outer *level) level {
 }
 
 func (r *reader) readBody() {
-	l := unwrap(r.body)
+	l := unwrap(trimSpace(r.body))
 	switch {
 	case l.isMeta():
 		r.readMeta(&l)
