@@ -33,6 +33,37 @@ fuzz: ## look for inputs that break the parsers (FUZZTIME=10m for longer)
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./internal/flowparse
 	$(GO) test -run '^$$' -fuzz '^FuzzSignature$$' -fuzztime $(FUZZTIME) ./internal/webhook
 
+# How the benchmarks of the whole server are run: without -race, each once.
+BENCH_SERVER = $(GO) test ./cmd/server -run '^$$' -benchtime 1x -timeout 0 -bench
+SOAK ?= 10m
+RATE ?= 1000
+FILL ?= 10000000
+PROFILES ?= $(CURDIR)/bin/profiles
+
+.PHONY: bench
+bench: postgres ## compare the writer with other ways, side by side (5 minutes)
+	$(BENCH_SERVER) '^BenchmarkServer$$' -rounds 5 -span 4s
+
+.PHONY: bench-short
+bench-short: postgres ## the same in half a minute: that it works and loses no row
+	$(BENCH_SERVER) '^BenchmarkServer$$' -rounds 1 -span 1s
+
+.PHONY: bench-parts
+bench-parts: postgres ## time and allocations of parsing, verifying and the writer alone
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/flowparse ./internal/webhook ./internal/store
+
+.PHONY: bench-full-table
+bench-full-table: postgres ## the rate at FILL=10000000 rows against an empty table
+	$(BENCH_SERVER) '^BenchmarkFullTable$$' -rounds 3 -span 10s -fill $(FILL)
+
+.PHONY: soak
+soak: postgres ## memory under load for SOAK=10m at RATE=1000 a second (0: full speed)
+	$(BENCH_SERVER) '^BenchmarkSoak$$' -soak $(SOAK) -rate $(RATE)
+
+.PHONY: profile
+profile: postgres ## CPU and allocation profiles of the server under load, into bin/profiles
+	$(BENCH_SERVER) '^BenchmarkProfile$$' -span 10s -profiles '$(PROFILES)'
+
 .PHONY: lint
 lint: ## vet, golangci-lint, go.mod tidiness
 	$(GO) mod tidy -diff

@@ -30,6 +30,9 @@ const (
 	writerWorkers = 2
 	queueRows     = 8192
 	poolSessions  = 8
+
+	unverifiedBytes = 16 << 20
+	verifiedBytes   = 48 << 20
 )
 
 // App is a running flowkeep. openApp acquires, Serve works, Close gives back
@@ -115,6 +118,8 @@ func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 		MetaVerifyToken: a.cfg.MetaVerifyToken,
 		KnownFlowIDs:    a.cfg.FlowIDs,
 		MaxBodyBytes:    a.cfg.MaxBodyBytes,
+		UnverifiedBytes: unverifiedBytes,
+		VerifiedBytes:   verifiedBytes,
 	}, sink, reg)
 
 	r := chi.NewRouter()

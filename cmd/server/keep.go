@@ -24,7 +24,9 @@ func keepDurably(a *App) webhook.Sink { return &keeper{writer: a.writer} }
 
 // Keep implements webhook.Sink.
 func (k *keeper) Keep(ctx context.Context, d *flowparse.Delivery) (webhook.Kept, error) {
-	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	// A sender that hangs up cannot cut the work in half: it will retry, and
+	// then its delivery is a duplicate.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
 	defer cancel()
 	results, err := k.writer.Put(ctx, d)
 	if err != nil {

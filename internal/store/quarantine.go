@@ -33,7 +33,8 @@ func (w *Writer) storeSuspects(ctx context.Context, bad []suspect) error {
 	for i, b := range bad {
 		d := b.job.delivery
 		received[i], source[i], reason[i] = d.ReceivedAt, string(d.Source), string(b.Reason)
-		detail[i], headers[i], body[i] = b.Detail, headersJSON(d), b.Body
+		detail[i], headers[i] = b.Detail, headersJSON(d)
+		body[i] = append([]byte{}, b.Body...) // never nil, which would be null: a body can be empty
 	}
 	err := w.db.twice(ctx, func() error {
 		_, err := w.db.pool.Exec(ctx, insertQuarantineSQL, received, source, reason, detail, headers, body)

@@ -8,7 +8,7 @@ type metrics struct {
 	refused  prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, in *intake) metrics {
 	m := metrics{
 		items: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flowkeep_items_total",
@@ -23,6 +23,10 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Help: "Deliveries whose signature was missing, malformed or wrong.",
 		}),
 	}
-	reg.MustRegister(m.items, m.verified, m.refused)
+	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowkeep_in_flight_bytes",
+		Help: "Memory held by the bodies of deliveries that are being read or stored.",
+	}, func() float64 { return float64(in.bytes()) })
+	reg.MustRegister(m.items, m.verified, m.refused, inFlight)
 	return m
 }

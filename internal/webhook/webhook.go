@@ -49,7 +49,9 @@ type Config struct {
 	MetaAppSecrets  []string
 	MetaVerifyToken string // empty: the handshake is not served
 	KnownFlowIDs    []string
-	MaxBodyBytes    int64
+	MaxBodyBytes    int64 // of one body
+	UnverifiedBytes int64 // of all bodies that are being read
+	VerifiedBytes   int64 // of all bodies that are being stored
 }
 
 // Handler serves the webhook routes.
@@ -57,12 +59,17 @@ type Handler struct {
 	cfg     Config
 	sink    Sink
 	parser  *flowparse.Parser
+	intake  *intake
 	metrics metrics
 }
 
 // New returns a Handler that hands what it verified and parsed to sink.
 func New(cfg Config, sink Sink, reg prometheus.Registerer) *Handler {
-	return &Handler{cfg: cfg, sink: sink, parser: flowparse.New(cfg.KnownFlowIDs), metrics: newMetrics(reg)}
+	in := &intake{
+		maxUnverified: max(cfg.UnverifiedBytes, 2*cfg.MaxBodyBytes),
+		maxVerified:   max(cfg.VerifiedBytes, cfg.MaxBodyBytes+1),
+	}
+	return &Handler{cfg: cfg, sink: sink, parser: flowparse.New(cfg.KnownFlowIDs), intake: in, metrics: newMetrics(reg, in)}
 }
 
 // Routes adds the addresses to r.
@@ -97,7 +104,11 @@ func (h *Handler) receive(signers ...signer) http.HandlerFunc {
 // keep.
 func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer) (Kept, error) {
 	receivedAt := time.Now()
-	claims, body, err := h.read(w, r, signers)
+	memory := h.intake.enter(func() {
+		_ = http.NewResponseController(w).SetReadDeadline(receivedAt) // fails only on a dead connection
+	})
+	defer memory.leave()
+	claims, body, err := h.read(w, r, signers, memory)
 	if err != nil {
 		// Without this the server waits for a body that nobody reads before it
 		// sends the answer.
@@ -108,6 +119,9 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 	event.Count("bytes", len(body))
 	signedBy, err := verify(claims, body)
 	if err != nil {
+		return Kept{}, err
+	}
+	if err := memory.verify(); err != nil {
 		return Kept{}, err
 	}
 	h.metrics.verified.WithLabelValues(signedBy).Inc()
@@ -131,12 +145,12 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 
 // read returns the signatures that a delivery carries and, only if there is
 // one, its body.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, signers []signer) ([]claim, []byte, error) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, signers []signer, memory *portion) ([]claim, []byte, error) {
 	claims, err := readClaims(r, signers)
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := readBody(w, r, h.cfg.MaxBodyBytes)
+	body, err := readBody(w, r, h.cfg.MaxBodyBytes, memory)
 	return claims, body, err
 }
 
@@ -176,7 +190,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		web.Problem(w, http.StatusRequestTimeout, "The body did not arrive in time.")
 	case errors.Is(err, errBodyIncomplete):
 		web.Problem(w, http.StatusBadRequest, "The body ended early.")
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, errCrowded):
 		w.Header().Set("Retry-After", "10")
 		web.Problem(w, http.StatusServiceUnavailable, "The delivery could not be stored now. Send it again.")
 	default:
