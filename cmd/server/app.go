@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
+	"flowkeep/internal/flowparse"
 	"flowkeep/internal/localpg"
+	"flowkeep/internal/spool"
 	"flowkeep/internal/store"
 	"flowkeep/internal/web"
 	"flowkeep/internal/webhook"
@@ -41,10 +45,14 @@ type App struct {
 	cfg      config
 	log      zerolog.Logger
 	listener net.Listener
-	metrics  net.Listener // nil: /metrics is served beside the rest
-	postgres *localpg.Server
+	metrics  net.Listener    // nil: /metrics is served beside the rest
+	postgres *localpg.Server // nil: DATABASE_URL is set
+	url      string          // of the database
 	db       *store.DB
 	writer   *store.Writer
+	spool    *spool.Spool
+	keeper   *keeper
+	hooks    *webhook.Handler
 	server   *http.Server
 	aside    *http.Server // serves metrics
 	stopping atomic.Bool
@@ -52,7 +60,7 @@ type App struct {
 
 // openApp takes the address, reaches the database and brings its schema up to
 // date. On an error nothing is left behind. sinkOf says where deliveries go:
-// keepDurably, but for benchmarks that compare it with other ways.
+// its keeper, but for benchmarks that compare it with other ways.
 func openApp(ctx context.Context, cfg config, log zerolog.Logger, sinkOf func(*App) webhook.Sink) (_ *App, err error) {
 	a := &App{cfg: cfg, log: log}
 	defer func() {
@@ -90,29 +98,28 @@ func listen(ctx context.Context, addr, variable string) (net.Listener, error) {
 	return l, nil
 }
 
-func (a *App) openStore(ctx context.Context) error {
-	url, postgres, err := startDatabase(ctx, a.cfg)
+// openStore opens the spool and the database, in this order: what is spooled
+// must be safe whatever the database does.
+func (a *App) openStore(ctx context.Context) (err error) {
+	a.spool, err = spool.Open(filepath.Join(a.cfg.DataDir, "spool"), spool.Options{MaxBytes: a.cfg.SpoolMaxBytes, Log: a.log})
 	if err != nil {
 		return err
 	}
-	a.postgres = postgres
-	if a.db, err = store.Open(url, poolSessions, a.log); err != nil {
+	if a.url, a.postgres, err = startDatabase(ctx, a.cfg); err != nil {
 		return err
 	}
-	if err := a.db.Check(ctx); err != nil {
-		return err
-	}
-	if err := store.MigrateUp(ctx, url); err != nil {
+	if a.db, err = store.Open(a.url, poolSessions, a.log); err != nil {
 		return err
 	}
 	a.writer = store.NewWriter(a.db, writerWorkers, queueRows, a.log)
-	return nil
+	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
+	return a.meetDatabase(ctx)
 }
 
 // route builds the addresses and the servers behind them.
 func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 	reg := prometheus.NewRegistry()
-	hooks := webhook.New(webhook.Config{
+	a.hooks = webhook.New(webhook.Config{
 		KapsoSecrets:    kapsoSecrets,
 		MetaAppSecrets:  a.cfg.MetaAppSecrets,
 		MetaVerifyToken: a.cfg.MetaVerifyToken,
@@ -126,9 +133,9 @@ func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 	r.Use(web.Observe(a.log, reg))
 	r.NotFound(web.NotFound)
 	r.MethodNotAllowed(web.MethodNotAllowed)
-	hooks.Routes(r)
+	a.hooks.Routes(r)
 	r.Get("/healthz", alive)
-	r.Get("/readyz", (&readiness{db: a.db, stopping: &a.stopping}).serve)
+	r.Get("/readyz", (&readiness{app: a}).serve)
 
 	numbers := promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	if a.metrics == nil {
@@ -147,7 +154,7 @@ func newServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      25 * time.Second, // what is left after reading must cover keepTimeout
+		WriteTimeout:      25 * time.Second, // what is left after reading must cover putTimeout and spoolTimeout
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          nil,
@@ -162,15 +169,17 @@ func (a *App) Serve(ctx context.Context) error {
 	if a.aside != nil {
 		go func() { failed <- a.aside.Serve(a.metrics) }()
 	}
-	var died <-chan struct{}
+	background, stop := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer stop()
+	tasks.Go(func() { a.keeper.drain(background) })
 	if a.postgres != nil {
-		died = a.postgres.Done()
+		tasks.Go(func() { a.tendPostgres(background) })
 	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
-	case <-died:
-		return fmt.Errorf("private Postgres ended by itself: %w", a.postgres.Err())
 	case <-ctx.Done():
 	}
 	a.stopping.Store(true)
@@ -198,6 +207,9 @@ func (a *App) Close() error {
 	}
 	if a.db != nil {
 		a.db.Close()
+	}
+	if a.spool != nil {
+		errs = append(errs, a.spool.Close())
 	}
 	for _, l := range []net.Listener{a.listener, a.metrics} {
 		if l == nil {

@@ -209,6 +209,8 @@ func TestApp_TwoServersStartAtOnce(t *testing.T) {
 	cfg.DatabaseURL = postgres.NewEmpty(t)
 	var wg sync.WaitGroup
 	for range 2 {
+		cfg := cfg
+		cfg.DataDir = t.TempDir() // one database, but a spool each
 		wg.Go(func() {
 			app, err := openApp(t.Context(), cfg, zerolog.Nop(), keepDurably)
 			if err != nil {

@@ -168,7 +168,7 @@ func insertEach(a *App) webhook.Sink {
 		panic(err)
 	}
 	return keepFunc(func(ctx context.Context, d *flowparse.Delivery) (kept webhook.Kept, err error) {
-		ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+		ctx, cancel := context.WithTimeout(ctx, putTimeout)
 		defer cancel()
 		for i := range d.Responses {
 			var id string

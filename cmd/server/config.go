@@ -24,6 +24,7 @@ type config struct {
 	DataDir         string   `env:"FLOWKEEP_DATA_DIR"`
 	FlowIDs         []string `env:"FLOWKEEP_FLOW_IDS"`
 	MaxBodyBytes    int64    `env:"FLOWKEEP_MAX_BODY_BYTES" envDefault:"8388608"`
+	SpoolMaxBytes   int64    `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
 	LogLevel        string   `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
 	LogFormat       string   `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
 
@@ -50,6 +51,9 @@ func readConfig(environ []string) (config, error) {
 	}
 	if c.MaxBodyBytes < 1024 {
 		faults = append(faults, errors.New("FLOWKEEP_MAX_BODY_BYTES must be at least 1024"))
+	}
+	if c.SpoolMaxBytes < 1<<20 {
+		faults = append(faults, errors.New("FLOWKEEP_SPOOL_MAX_BYTES must be at least 1048576"))
 	}
 	if !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.LogLevel) {
 		faults = append(faults, errors.New("FLOWKEEP_LOG_LEVEL must be trace, debug, info, warn or error"))

@@ -135,8 +135,8 @@ func markStored(rows []entry, stored []string) {
 // or lost a race: the statement may be repeated at will.
 func (w *Writer) insertRows(ctx context.Context, rows []entry) (stored []string, err error) {
 	args := responseColumns(rows)
-	err = w.db.twice(ctx, func() error {
-		found, err := w.db.pool.Query(ctx, insertResponsesSQL, args...)
+	err = w.db.twice(ctx, func(conn *pgx.Conn) error {
+		found, err := conn.Query(ctx, insertResponsesSQL, args...)
 		if err != nil {
 			return err
 		}
@@ -147,24 +147,6 @@ func (w *Writer) insertRows(ctx context.Context, rows []entry) (stored []string,
 		return nil, fmt.Errorf("insert batch: %w", err)
 	}
 	return stored, nil
-}
-
-// twice runs do, and again if the first failure was that of a session rather
-// than of the database. All idle sessions are given up in between, since they
-// ended with the server that ended this one.
-func (db *DB) twice(ctx context.Context, do func() error) error {
-	err := do()
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	switch class(sqlState(err)) {
-	case "", "08", "57":
-		db.pool.Reset()
-	case "40":
-	default:
-		return err
-	}
-	return do()
 }
 
 // note logs why a batch is not known to be committed.

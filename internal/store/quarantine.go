@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"flowkeep/internal/flowparse"
 )
 
@@ -36,8 +38,8 @@ func (w *Writer) storeSuspects(ctx context.Context, bad []suspect) error {
 		detail[i], headers[i] = b.Detail, headersJSON(d)
 		body[i] = append([]byte{}, b.Body...) // never nil, which would be null: a body can be empty
 	}
-	err := w.db.twice(ctx, func() error {
-		_, err := w.db.pool.Exec(ctx, insertQuarantineSQL, received, source, reason, detail, headers, body)
+	err := w.db.twice(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, insertQuarantineSQL, received, source, reason, detail, headers, body)
 		return err
 	})
 	if err != nil {

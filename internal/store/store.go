@@ -68,6 +68,7 @@ func Open(url string, maxConns int32, log zerolog.Logger) (*DB, error) {
 		return nil
 	}
 	cfg.AfterConnect = checkSession
+	cfg.ConnConfig.OnNotice = noteWarning
 	db.pool, err = pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)

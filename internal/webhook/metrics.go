@@ -8,7 +8,7 @@ type metrics struct {
 	refused  prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, in *intake) metrics {
+func newMetrics(reg prometheus.Registerer, h *Handler) metrics {
 	m := metrics{
 		items: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flowkeep_items_total",
@@ -26,7 +26,16 @@ func newMetrics(reg prometheus.Registerer, in *intake) metrics {
 	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flowkeep_in_flight_bytes",
 		Help: "Memory held by the bodies of deliveries that are being read or stored.",
-	}, func() float64 { return float64(in.bytes()) })
-	reg.MustRegister(m.items, m.verified, m.refused, inFlight)
+	}, func() float64 { return float64(h.intake.bytes()) })
+	failing := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowkeep_signatures_failing",
+		Help: "1 while signatures fail and none passes: most likely a wrong secret.",
+	}, func() float64 {
+		if h.SignaturesFail() {
+			return 1
+		}
+		return 0
+	})
+	reg.MustRegister(m.items, m.verified, m.refused, inFlight, failing)
 	return m
 }

@@ -61,6 +61,8 @@ type Handler struct {
 	parser  *flowparse.Parser
 	intake  *intake
 	metrics metrics
+
+	suspicion suspicion
 }
 
 // New returns a Handler that hands what it verified and parsed to sink.
@@ -69,7 +71,9 @@ func New(cfg Config, sink Sink, reg prometheus.Registerer) *Handler {
 		maxUnverified: max(cfg.UnverifiedBytes, 2*cfg.MaxBodyBytes),
 		maxVerified:   max(cfg.VerifiedBytes, cfg.MaxBodyBytes+1),
 	}
-	return &Handler{cfg: cfg, sink: sink, parser: flowparse.New(cfg.KnownFlowIDs), intake: in, metrics: newMetrics(reg, in)}
+	h := &Handler{cfg: cfg, sink: sink, parser: flowparse.New(cfg.KnownFlowIDs), intake: in}
+	h.metrics = newMetrics(reg, h)
+	return h
 }
 
 // Routes adds the addresses to r.
@@ -124,6 +128,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 	if err := memory.verify(); err != nil {
 		return Kept{}, err
 	}
+	h.suspicion.passed()
 	h.metrics.verified.WithLabelValues(signedBy).Inc()
 
 	d := h.parser.Parse(flowparse.Input{
@@ -181,6 +186,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, errNoSignature), errors.Is(err, errSignatureMismatch):
 		h.metrics.refused.Inc()
+		if errors.Is(err, errSignatureMismatch) && h.suspicion.failed() {
+			web.EventOf(r.Context()).Text("hint", "signatures fail and none passes: wrong secret?")
+		}
 		web.Problem(w, http.StatusUnauthorized, "The signature is missing, malformed or wrong. Check the webhook's secret.")
 	case errors.Is(err, errEncodedBody):
 		web.Problem(w, http.StatusUnsupportedMediaType, "Send the body as it is, without a Content-Encoding.")
