@@ -55,7 +55,7 @@ func (c *readiness) serve(w http.ResponseWriter, r *http.Request) {
 	if c.app.keeper.away.Load() {
 		checks.Database = "away"
 	} else if err := c.ask(r.Context()); err != nil {
-		web.EventOf(r.Context()).Fail(err)
+		web.EventOf(w).Fail(err)
 		checks.Database = "away"
 	}
 	if c.app.hooks.SignaturesFail() {

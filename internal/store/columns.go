@@ -1,56 +1,89 @@
 package store
 
 import (
+	"encoding/binary"
+	"math"
 	"time"
-
-	"flowkeep/internal/flowparse"
 )
 
-// responseColumns lays rows out as one array for each column of
-// insertResponsesSQL, in its order.
-func responseColumns(rows []entry) []any {
-	n := len(rows)
-	texts := make([][]*string, 15) // message_id … idempotency_key but for response
-	for i := range texts {
-		texts[i] = make([]*string, n)
-	}
-	answers, raw := make([][]byte, n), make([][]byte, n)
-	sentAt, receivedAt := make([]*time.Time, n), make([]time.Time, n)
-	for i, e := range rows {
-		d, r := e.job.delivery, e.response()
-		for c, text := range [...]*string{
-			&r.MessageID, r.FlowToken, (*string)(&r.TokenKind), orNull(&r.FlowID),
-			orNull((*string)(&r.FlowIDSource)), orNull(&r.FlowName), (*string)(&r.Status),
-			orNull(&r.PhoneNumberID), orNull(&r.WaID), orNull(&r.UserID), orNull(&r.ContactName),
-			orNull(&r.ConversationID), orNull(&r.ContextMessageID), (*string)(&d.Source), orNull(&d.IdempotencyKey),
-		} {
-			texts[c][i] = text
-		}
-		answers[i], raw[i], receivedAt[i] = r.Answers, r.Raw, d.ReceivedAt
-		if !r.SentAt.IsZero() {
-			sentAt[i] = &r.SentAt
-		}
-	}
-	args := make([]any, 0, 19)
-	for c, column := range texts {
-		if c == 6 {
-			args = append(args, answers)
-		}
-		args = append(args, column)
-	}
-	return append(args, raw, sentAt, receivedAt)
+// columns is a batch laid out as one array for each column, in the binary form
+// in which Postgres receives it. Writing that form here, instead of handing
+// slices to pgx, halves what a stored row costs the server.
+type columns struct {
+	rows   int
+	values [][]byte
 }
 
-// orNull turns the empty string, by which flowparse says "unknown", into null.
-func orNull(s *string) *string {
-	if *s == "" {
-		return nil
+// Layout of an array: dimensions, whether it has nulls, element type, length,
+// lower bound; then each element behind its length.
+const (
+	arrayHeader = 20
+	nullLength  = math.MaxUint32 // -1
+)
+
+// array starts the next column, for elements of together about size bytes.
+func (c *columns) array(oid uint32, size int) *column {
+	b := make([]byte, 0, arrayHeader+4*c.rows+size)
+	dimensions := uint32(1)
+	if c.rows == 0 {
+		dimensions = 0
 	}
-	return s
+	b = binary.BigEndian.AppendUint32(b, dimensions)
+	b = binary.BigEndian.AppendUint32(b, 1)
+	b = binary.BigEndian.AppendUint32(b, oid)
+	if c.rows > 0 {
+		b = binary.BigEndian.AppendUint32(b, uint32(c.rows)) //nolint:gosec // at most maxBatchRows
+		b = binary.BigEndian.AppendUint32(b, 1)
+	}
+	return &column{b}
 }
 
-// suspect is an item for quarantine, and the entry whose fate it is.
-type suspect struct {
-	entry
-	flowparse.Reject
+func (c *columns) add(a *column) { c.values = append(c.values, a.bytes) }
+
+// column is an array under construction.
+type column struct{ bytes []byte }
+
+func (a *column) null() { a.bytes = binary.BigEndian.AppendUint32(a.bytes, nullLength) }
+
+func (a *column) length(n int) {
+	a.bytes = binary.BigEndian.AppendUint32(a.bytes, uint32(n)) //nolint:gosec // bodies are far smaller
+}
+
+func (a *column) text(s string) {
+	a.length(len(s))
+	a.bytes = append(a.bytes, s...)
+}
+
+// textOrNull takes the empty string, by which flowparse says "unknown", for
+// null.
+func (a *column) textOrNull(s string) {
+	if s == "" {
+		a.null()
+		return
+	}
+	a.text(s)
+}
+
+func (a *column) blob(b []byte) {
+	a.length(len(b))
+	a.bytes = append(a.bytes, b...)
+}
+
+// json appends a jsonb value, whose binary form is a version and the text.
+func (a *column) json(text []byte) {
+	a.length(1 + len(text))
+	a.bytes = append(a.bytes, 1)
+	a.bytes = append(a.bytes, text...)
+}
+
+// timeOrNull takes the zero time for null. Postgres counts microseconds from
+// the year 2000.
+func (a *column) timeOrNull(t time.Time) {
+	if t.IsZero() {
+		a.null()
+		return
+	}
+	const epoch = 946684800
+	a.length(8)
+	a.bytes = binary.BigEndian.AppendUint64(a.bytes, uint64((t.Unix()-epoch)*1e6+int64(t.Nanosecond())/1e3)) //nolint:gosec // two's complement is what is sent
 }

@@ -4,29 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
 
 	"flowkeep/internal/flowparse"
 )
-
-// insertResponsesSQL stores new rows and returns their keys. The conflict
-// clause changes nothing, but locks the old row, so that a duplicate is
-// reported only once the first copy is as durable as a new row would be
-// (postgres-at-scale.md, section a). It needs each key once.
-const insertResponsesSQL = `
-INSERT INTO flow_responses (
-	message_id, flow_token, token_kind, flow_id, flow_id_source, flow_name,
-	response, response_status, phone_number_id, wa_id, user_id, contact_name,
-	conversation_id, context_message_id, source, idempotency_key, raw, sent_at, received_at)
-SELECT * FROM unnest(
-	$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-	$7::jsonb[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
-	$13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[], $18::timestamptz[], $19::timestamptz[])
-ON CONFLICT (message_id) DO UPDATE SET message_id = EXCLUDED.message_id WHERE false
-RETURNING message_id`
 
 // commit makes a batch durable and notes each entry's result. An error means
 // that those still Unknown are not known to be committed. It runs on a context
@@ -100,7 +81,7 @@ func settleDoubles(first, again []entry) (left []entry) {
 // to blame for a failure it halves them until it has found which, and returns
 // those; their neighbours are committed.
 func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, error) {
-	stored, err := w.insertRows(ctx, rows)
+	stored, err := w.db.insertRows(ctx, rows)
 	switch {
 	case err == nil:
 		markStored(rows, stored)
@@ -131,24 +112,6 @@ func markStored(rows []entry, stored []string) {
 	}
 }
 
-// insertRows sends one statement, once more if a session turned out to be dead
-// or lost a race: the statement may be repeated at will.
-func (w *Writer) insertRows(ctx context.Context, rows []entry) (stored []string, err error) {
-	args := responseColumns(rows)
-	err = w.db.twice(ctx, func(conn *pgx.Conn) error {
-		found, err := conn.Query(ctx, insertResponsesSQL, args...)
-		if err != nil {
-			return err
-		}
-		stored, err = pgx.CollectRows(found, pgx.RowTo[string])
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("insert batch: %w", err)
-	}
-	return stored, nil
-}
-
 // note logs why a batch is not known to be committed.
 func (w *Writer) note(err error) {
 	if isExpected(err) {
@@ -156,4 +119,10 @@ func (w *Writer) note(err error) {
 		return
 	}
 	describe(w.log.Error(), err).Msg("database refuses for a reason that flowkeep does not know; treated as unavailable")
+}
+
+// suspect is an item for quarantine, and the entry whose fate it is.
+type suspect struct {
+	entry
+	flowparse.Reject
 }

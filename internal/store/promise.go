@@ -35,11 +35,7 @@ func places(cfg *pgx.ConnConfig) []string {
 func (db *DB) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
-	err := db.twice(ctx, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, insertResponsesSQL, responseColumns(nil)...)
-		return err
-	})
-	if err != nil {
+	if _, err := db.insertRows(ctx, nil); err != nil {
 		return unavailable(fmt.Errorf("probe: %w", err))
 	}
 	return nil

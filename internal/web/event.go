@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
@@ -44,13 +42,36 @@ func (e *Event) Count(name string, n int) {
 	}
 }
 
-type eventKey struct{}
+// answer is a ResponseWriter that remembers its status and carries the event.
+type answer struct {
+	http.ResponseWriter
+	status int // 0 until the answer begins
+	event  Event
+	room   [8]field // most events need no more
+}
 
-// EventOf returns the event of the request under way. Outside of Observe it
-// returns one that nobody reads.
-func EventOf(ctx context.Context) *Event {
-	if e, ok := ctx.Value(eventKey{}).(*Event); ok {
-		return e
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= http.StatusOK { // 1xx are not the answer
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// EventOf returns the event of the request that w answers. Outside of Observe
+// it returns one that nobody reads.
+func EventOf(w http.ResponseWriter) *Event {
+	if a, ok := w.(*answer); ok {
+		return &a.event
 	}
 	return &Event{}
 }
@@ -66,21 +87,20 @@ func Observe(log zerolog.Logger, reg prometheus.Registerer) func(http.Handler) h
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			event := &Event{}
-			answer := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-			r = r.WithContext(context.WithValue(r.Context(), eventKey{}, event))
+			answer := &answer{ResponseWriter: w}
+			answer.event.fields = answer.room[:0]
 			defer func() {
 				crash := recover()
 				if crash == http.ErrAbortHandler { //nolint:errorlint // recover returns the very value
 					panic(crash)
 				}
-				cut := crash != nil && answer.Status() != 0
+				cut := crash != nil && answer.status != 0
 				if crash != nil && !cut {
 					Problem(answer, http.StatusInternalServerError, "")
 				}
 				route := routeOf(r)
-				requests.WithLabelValues(route, strconv.Itoa(statusOf(answer))).Inc()
-				event.write(log, methodOf(r), route, statusOf(answer), time.Since(start), crash)
+				requests.WithLabelValues(route, strconv.Itoa(answer.sent())).Inc()
+				answer.event.write(log, methodOf(r), route, answer.sent(), time.Since(start), crash)
 				if cut { // half an answer must not pass for a whole one
 					panic(http.ErrAbortHandler)
 				}
@@ -90,11 +110,12 @@ func Observe(log zerolog.Logger, reg prometheus.Registerer) func(http.Handler) h
 	}
 }
 
-func statusOf(w middleware.WrapResponseWriter) int {
-	if w.Status() == 0 {
+// sent is the status that the sender sees.
+func (a *answer) sent() int {
+	if a.status == 0 {
 		return http.StatusOK
 	}
-	return w.Status()
+	return a.status
 }
 
 func routeOf(r *http.Request) string {

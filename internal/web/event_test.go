@@ -22,7 +22,7 @@ func TestObserve_LogsOneLineOfOurOwnWords(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(r chi.Router) {
 		r.Post("/people/{name}", func(w http.ResponseWriter, r *http.Request) {
-			event := web.EventOf(r.Context())
+			event := web.EventOf(w)
 			event.Count("stored", 3)
 			event.Count("ignored", 0)
 			event.Text("source", "kapso")
@@ -167,7 +167,7 @@ func TestObserve_WithoutRouter(t *testing.T) {
 
 func TestEventOf_OutsideOfObserve(t *testing.T) {
 	t.Parallel()
-	event := web.EventOf(t.Context())
+	event := web.EventOf(httptest.NewRecorder())
 	event.Count("stored", 1)
 	event.Text("source", "kapso")
 	event.Fail(errors.New("nobody reads this"))

@@ -119,7 +119,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 		w.Header().Set("Connection", "close")
 		return Kept{}, err
 	}
-	event := web.EventOf(r.Context())
+	event := web.EventOf(w)
 	event.Count("bytes", len(body))
 	signedBy, err := verify(claims, body)
 	if err != nil {
@@ -182,12 +182,12 @@ func (h *Handler) count(event *web.Event, source flowparse.Source, kept Kept) {
 // refuse is the one place that maps errors to answers. Kapso and Meta both
 // retry on anything but 200, so a 4xx is only for what they did not send.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	web.EventOf(r.Context()).Fail(err)
+	web.EventOf(w).Fail(err)
 	switch {
 	case errors.Is(err, errNoSignature), errors.Is(err, errSignatureMismatch):
 		h.metrics.refused.Inc()
 		if errors.Is(err, errSignatureMismatch) && h.suspicion.failed() {
-			web.EventOf(r.Context()).Text("hint", "signatures fail and none passes: wrong secret?")
+			web.EventOf(w).Text("hint", "signatures fail and none passes: wrong secret?")
 		}
 		web.Problem(w, http.StatusUnauthorized, "The signature is missing, malformed or wrong. Check the webhook's secret.")
 	case errors.Is(err, errEncodedBody):
@@ -211,7 +211,7 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	token := q.Get("hub.verify_token")
 	if q.Get("hub.mode") != "subscribe" || subtle.ConstantTimeCompare([]byte(token), []byte(h.cfg.MetaVerifyToken)) != 1 {
-		web.EventOf(r.Context()).Text("reason", "verify token does not match")
+		web.EventOf(w).Text("reason", "verify token does not match")
 		web.Problem(w, http.StatusForbidden, "The verify token does not match META_VERIFY_TOKEN.")
 		return
 	}
