@@ -97,7 +97,7 @@ func (h *Handler) receive(signers ...signer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		kept, err := h.take(w, r, signers)
 		if err != nil {
-			h.refuse(w, r, err)
+			h.refuse(w, err)
 			return
 		}
 		web.WriteJSON(w, http.StatusOK, kept)
@@ -181,7 +181,7 @@ func (h *Handler) count(event *web.Event, source flowparse.Source, kept Kept) {
 
 // refuse is the one place that maps errors to answers. Kapso and Meta both
 // retry on anything but 200, so a 4xx is only for what they did not send.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	web.EventOf(w).Fail(err)
 	switch {
 	case errors.Is(err, errNoSignature), errors.Is(err, errSignatureMismatch):
