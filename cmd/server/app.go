@@ -137,6 +137,7 @@ func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 		UnverifiedBytes: unverifiedBytes,
 		VerifiedBytes:   verifiedBytes,
 	}, sink, reg)
+	a.registerMetrics(reg)
 
 	r := chi.NewRouter()
 	r.Use(web.Observe(a.log, reg))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"flowkeep/internal/flowparse"
 )
@@ -15,6 +16,9 @@ import (
 func (w *Writer) commit(batch []entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
+	start := time.Now()
+	defer func() { w.metrics.commitSeconds.Observe(time.Since(start).Seconds()) }()
+	w.metrics.batchRows.Observe(float64(len(batch)))
 
 	var rows []entry
 	var bad []suspect
@@ -36,6 +40,7 @@ func (w *Writer) commit(batch []entry) error {
 		err = errors.Join(err, w.storeSuspects(ctx, bad))
 	}
 	if err != nil {
+		w.metrics.failures.Inc()
 		w.note(err)
 	}
 	return err

@@ -31,6 +31,7 @@ type Writer struct {
 	db        *DB
 	log       zerolog.Logger
 	queueRows int
+	metrics   writerMetrics
 	workers   sync.WaitGroup
 
 	mu       sync.Mutex
@@ -76,7 +77,7 @@ func (e entry) bytes() int {
 // NewWriter starts workers goroutines that commit batches of what Put hands
 // them. queueRows bounds what waits. Close ends them.
 func NewWriter(db *DB, workers, queueRows int, log zerolog.Logger) *Writer {
-	w := &Writer{db: db, log: log, queueRows: queueRows}
+	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics()}
 	w.nonEmpty.L = &w.mu
 	for range workers {
 		w.workers.Go(w.work)

@@ -1,6 +1,10 @@
 package webhook
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	items    *prometheus.CounterVec // by source and outcome
@@ -36,6 +40,10 @@ func newMetrics(reg prometheus.Registerer, h *Handler) metrics {
 		}
 		return 0
 	})
-	reg.MustRegister(m.items, m.verified, m.refused, inFlight, failing)
+	silence := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flowkeep_seconds_since_signed_delivery",
+		Help: "Seconds since a delivery with a valid signature arrived, or since the start. A paused webhook shows here.",
+	}, func() float64 { return time.Since(time.Unix(0, h.lastSigned.Load())).Seconds() })
+	reg.MustRegister(m.items, m.verified, m.refused, inFlight, failing, silence)
 	return m
 }

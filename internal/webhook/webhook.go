@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -62,7 +63,8 @@ type Handler struct {
 	intake  *intake
 	metrics metrics
 
-	suspicion suspicion
+	suspicion  suspicion
+	lastSigned atomic.Int64 // unix nanoseconds; the start, until a signed delivery arrives
 }
 
 // New returns a Handler that hands what it verified and parsed to sink.
@@ -72,6 +74,7 @@ func New(cfg Config, sink Sink, reg prometheus.Registerer) *Handler {
 		maxVerified:   max(cfg.VerifiedBytes, cfg.MaxBodyBytes+1),
 	}
 	h := &Handler{cfg: cfg, sink: sink, parser: flowparse.New(cfg.KnownFlowIDs), intake: in}
+	h.lastSigned.Store(time.Now().UnixNano())
 	h.metrics = newMetrics(reg, h)
 	return h
 }
@@ -129,6 +132,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 		return Kept{}, err
 	}
 	h.suspicion.passed()
+	h.lastSigned.Store(receivedAt.UnixNano())
 	h.metrics.verified.WithLabelValues(signedBy).Inc()
 
 	d := h.parser.Parse(flowparse.Input{

@@ -1,0 +1,45 @@
+package store
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// writerMetrics is what a Writer counts.
+type writerMetrics struct {
+	commitSeconds prometheus.Histogram
+	batchRows     prometheus.Histogram
+	failures      prometheus.Counter
+}
+
+func newWriterMetrics() writerMetrics {
+	return writerMetrics{
+		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "flowkeep_commit_seconds",
+			Help:    "How long a batch took, from the first statement to its end, committed or not.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 4},
+		}),
+		batchRows: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "flowkeep_batch_rows",
+			Help:    "Items that were committed together.",
+			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, maxBatchRows},
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flowkeep_commit_failures_total",
+			Help: "Batches that the database did not take.",
+		}),
+	}
+}
+
+// Collectors returns the writer's and its pool's metrics, for registration.
+func (w *Writer) Collectors() []prometheus.Collector {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	return []prometheus.Collector{
+		w.metrics.commitSeconds, w.metrics.batchRows, w.metrics.failures,
+		gauge("flowkeep_writer_queue_items", "Items that wait for the writer.",
+			func() float64 { return float64(w.Queued()) }),
+		gauge("flowkeep_pool_sessions", "Sessions that the pool holds open.",
+			func() float64 { return float64(w.db.pool.Stat().TotalConns()) }),
+		gauge("flowkeep_pool_sessions_in_use", "Sessions that are in use.",
+			func() float64 { return float64(w.db.pool.Stat().AcquiredConns()) }),
+	}
+}
