@@ -29,9 +29,10 @@ test: postgres ## run the whole suite, on a real Postgres
 	$(GO) test -race -shuffle=on ./...
 
 .PHONY: fuzz
-fuzz: ## look for inputs that break the parsers (FUZZTIME=10m for longer)
+fuzz: postgres ## look for inputs that break the parsers, or a row (FUZZTIME=10m for longer)
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./internal/flowparse
 	$(GO) test -run '^$$' -fuzz '^FuzzSignature$$' -fuzztime $(FUZZTIME) ./internal/webhook
+	$(GO) test -run '^$$' -fuzz '^FuzzEnvelopeToRow$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./internal/store
 
 # How the benchmarks of the whole server are run: without -race, each once.
 BENCH_SERVER = $(GO) test ./cmd/server -run '^$$' -benchtime 1x -timeout 0 -bench
@@ -63,6 +64,17 @@ soak: postgres ## memory under load for SOAK=10m at RATE=1000 a second (0: full 
 .PHONY: profile
 profile: postgres ## CPU and allocation profiles of the server under load, into bin/profiles
 	$(BENCH_SERVER) '^BenchmarkProfile$$' -span 10s -profiles '$(PROFILES)'
+
+# How the fault suite is run: it kills, and so it is not among the tests.
+FAULTS = $(GO) test ./cmd/server -run '^$$' -benchtime 1x -timeout 0 -bench '^BenchmarkFaults$$'
+
+.PHONY: faults
+faults: postgres ## kill, cut, lock and fill everything under load: nothing may be lost (15 minutes)
+	$(FAULTS) -faults-full
+
+.PHONY: faults-short
+faults-short: postgres ## the same in about 3 minutes
+	$(FAULTS)
 
 .PHONY: lint
 lint: ## vet, golangci-lint, go.mod tidiness

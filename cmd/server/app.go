@@ -43,6 +43,12 @@ const (
 
 	unverifiedBytes = 16 << 20
 	verifiedBytes   = 48 << 20
+
+	// What senders without a secret can make the process hold (docs/security.md).
+	strangers        = 1024      // connections that carry nothing verified
+	headerBytes      = 4 << 10   // net/http allows 4 KiB more
+	memoryLimit      = 128 << 20 // from here on the collector works harder
+	metricsRequested = 4         // at the same time; each makes the whole page
 )
 
 // App is a running flowkeep. openApp acquires, Serve works, Close gives back
@@ -71,6 +77,9 @@ func openApp(ctx context.Context, cfg config, log zerolog.Logger, sinkOf func(*A
 	a := &App{cfg: cfg, log: log}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	defer func() {
 		if err != nil {
@@ -121,6 +130,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	a.writer = store.NewWriter(a.db, writerWorkers, queueRows, a.log)
+	a.writer.LimitQuarantine(store.QuarantineLimit{Records: a.cfg.QuarantineMaxRecords, Bytes: a.cfg.QuarantineMaxBytes})
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
 	return a.meetDatabase(ctx)
 }
@@ -147,28 +157,32 @@ func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 	r.Get("/healthz", alive)
 	r.Get("/readyz", (&readiness{app: a}).serve)
 
-	numbers := promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	numbers := promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true, MaxRequestsInFlight: metricsRequested})
 	if a.metrics == nil {
 		r.Method(http.MethodGet, "/metrics", numbers)
 	} else {
 		mux := chi.NewRouter()
 		mux.Method(http.MethodGet, "/metrics", numbers)
-		a.aside = newServer(mux)
+		a.aside = newServer(mux, a.log)
 	}
-	a.server = newServer(r)
+	a.server = newServer(r, a.log)
 }
 
 // newServer bounds what a slow or hostile sender can hold.
-func newServer(h http.Handler) *http.Server {
-	return &http.Server{
+func newServer(h http.Handler, log zerolog.Logger) *http.Server {
+	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      25 * time.Second, // what is left after reading must cover putTimeout and spoolTimeout
 		IdleTimeout:       90 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          nil,
+		MaxHeaderBytes:    headerBytes,
+		ErrorLog:          web.ServerLog(log),
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" too is one of ours: a 404, logged and counted
 	}
+	web.NewCrowd(strangers).Bound(s)
+	return s
 }
 
 // Serve answers until ctx ends, then finishes what is in hand. An error means

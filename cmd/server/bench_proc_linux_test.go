@@ -79,7 +79,7 @@ func readStat(b *testing.B, pid string) (procStat, bool) {
 }
 
 // memoryOf returns the resident memory of a process.
-func memoryOf(b *testing.B, pid int) memory {
+func memoryOf(b testing.TB, pid int) memory {
 	b.Helper()
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {

@@ -17,7 +17,7 @@ func cpuOf(*testing.B, int) time.Duration { return 0 }
 
 func cpuOfFamily(*testing.B, int) time.Duration { return 0 }
 
-func memoryOf(*testing.B, int) memory { return memory{} }
+func memoryOf(testing.TB, int) memory { return memory{} }
 
 func flush(f *os.File) error { return f.Sync() }
 

@@ -15,18 +15,20 @@ import (
 
 // config is all of the configuration. It comes from the environment only.
 type config struct {
-	DatabaseURL     string   `env:"DATABASE_URL"`
-	KapsoSecrets    []string `env:"KAPSO_WEBHOOK_SECRET"`
-	MetaAppSecrets  []string `env:"META_APP_SECRET"`
-	MetaVerifyToken string   `env:"META_VERIFY_TOKEN"`
-	Addr            string   `env:"FLOWKEEP_ADDR" envDefault:":8080"`
-	MetricsAddr     string   `env:"FLOWKEEP_METRICS_ADDR"`
-	DataDir         string   `env:"FLOWKEEP_DATA_DIR"`
-	FlowIDs         []string `env:"FLOWKEEP_FLOW_IDS"`
-	MaxBodyBytes    int64    `env:"FLOWKEEP_MAX_BODY_BYTES" envDefault:"8388608"`
-	SpoolMaxBytes   int64    `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
-	LogLevel        string   `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
-	LogFormat       string   `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
+	DatabaseURL          string   `env:"DATABASE_URL"`
+	KapsoSecrets         []string `env:"KAPSO_WEBHOOK_SECRET"`
+	MetaAppSecrets       []string `env:"META_APP_SECRET"`
+	MetaVerifyToken      string   `env:"META_VERIFY_TOKEN"`
+	Addr                 string   `env:"FLOWKEEP_ADDR" envDefault:":8080"`
+	MetricsAddr          string   `env:"FLOWKEEP_METRICS_ADDR"`
+	DataDir              string   `env:"FLOWKEEP_DATA_DIR"`
+	FlowIDs              []string `env:"FLOWKEEP_FLOW_IDS"`
+	MaxBodyBytes         int64    `env:"FLOWKEEP_MAX_BODY_BYTES" envDefault:"8388608"`
+	SpoolMaxBytes        int64    `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
+	QuarantineMaxRecords int64    `env:"FLOWKEEP_QUARANTINE_MAX_RECORDS" envDefault:"100000"`
+	QuarantineMaxBytes   int64    `env:"FLOWKEEP_QUARANTINE_MAX_BYTES" envDefault:"1073741824"`
+	LogLevel             string   `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
+	LogFormat            string   `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
 
 	unknown []string // FLOWKEEP_* names that mean nothing to us
 }
@@ -49,11 +51,18 @@ func readConfig(environ []string) (config, error) {
 	if strings.TrimSpace(vars["KAPSO_WEBHOOK_SECRET"]) != "" && len(c.KapsoSecrets) == 0 {
 		faults = append(faults, errors.New("KAPSO_WEBHOOK_SECRET holds no secret"))
 	}
-	if c.MaxBodyBytes < 1024 {
-		faults = append(faults, errors.New("FLOWKEEP_MAX_BODY_BYTES must be at least 1024"))
-	}
-	if c.SpoolMaxBytes < 1<<20 {
-		faults = append(faults, errors.New("FLOWKEEP_SPOOL_MAX_BYTES must be at least 1048576"))
+	for _, bound := range []struct {
+		name         string
+		value, least int64
+	}{
+		{"FLOWKEEP_MAX_BODY_BYTES", c.MaxBodyBytes, 1024},
+		{"FLOWKEEP_SPOOL_MAX_BYTES", c.SpoolMaxBytes, 1 << 20},
+		{"FLOWKEEP_QUARANTINE_MAX_RECORDS", c.QuarantineMaxRecords, 1},
+		{"FLOWKEEP_QUARANTINE_MAX_BYTES", c.QuarantineMaxBytes, 1 << 20},
+	} {
+		if bound.value < bound.least {
+			faults = append(faults, fmt.Errorf("%s must be at least %d", bound.name, bound.least))
+		}
 	}
 	if !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.LogLevel) {
 		faults = append(faults, errors.New("FLOWKEEP_LOG_LEVEL must be trace, debug, info, warn or error"))

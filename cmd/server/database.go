@@ -20,6 +20,9 @@ func startDatabase(ctx context.Context, c config) (url string, server *localpg.S
 		return "", nil, err
 	}
 	server, err = localpg.Start(ctx, localpg.Options{Dir: privateDir(c)})
+	if errors.Is(err, localpg.ErrNoBinaries) { // as in a container
+		return "", nil, fmt.Errorf("set DATABASE_URL to your Postgres, such as postgres://user:password@host:5432/flowkeep (it is not set, and %w)", err)
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("DATABASE_URL is not set: %w", err)
 	}

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/spool"
+	"flowkeep/internal/store"
 )
 
 // One step of draining takes this much from the spool, and waits this long
@@ -27,7 +31,7 @@ func (k *keeper) drain(ctx context.Context) {
 		more, err := k.drainStep(ctx)
 		switch {
 		case err != nil:
-			pause(ctx, wait/2+rand.N(wait))
+			pause(ctx, wait/2+rand.N(wait)) //nolint:gosec // jitter needs no secrecy
 			wait = min(2*wait, maxDrainWait)
 			continue
 		case !more:
@@ -55,6 +59,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (k *keeper) drainStep(ctx context.Context) (more bool, err error) {
 	if k.prepare != nil {
 		if err := k.prepare(ctx); err != nil {
+			k.notePrepare(ctx, err)
 			return false, err
 		}
 		k.prepare = nil
@@ -88,6 +93,18 @@ func (k *keeper) drainStep(ctx context.Context) (more bool, err error) {
 	k.welcome()
 	k.log.Info().Int("records", len(safe)).Int("left", k.spool.Stats().Records).Msg("drained the spool into the database")
 	return true, nil
+}
+
+// notePrepare tells that the database cannot be used yet. One that is there and
+// does not fit needs a person.
+func (k *keeper) notePrepare(ctx context.Context, err error) {
+	level := zerolog.WarnLevel
+	if !errors.Is(err, store.ErrUnavailable) {
+		level = zerolog.ErrorLevel
+	}
+	if ctx.Err() == nil {
+		k.log.WithLevel(level).Err(err).Msg("cannot prepare the database: deliveries stay in the spool")
+	}
 }
 
 // welcome takes the database for present.

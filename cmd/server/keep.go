@@ -124,6 +124,8 @@ func count(results []store.Result) webhook.Kept {
 			kept.Duplicate++
 		case store.Quarantined:
 			kept.Quarantined++
+		case store.TurnedAway: // not kept, on purpose: ignored is what the sender can be told
+			kept.Ignored++
 		}
 	}
 	return kept

@@ -48,6 +48,7 @@ func commands() []command {
 	return []command{
 		{"serve", "receive deliveries (the default)", serve},
 		{"migrate", "up, down or status: the database's schema", migrate},
+		{"quarantine", "list, show, replay or discard what could not be read or stored", quarantine},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},

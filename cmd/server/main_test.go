@@ -54,15 +54,28 @@ func testConfig(t *testing.T) config {
 // startApp runs the real App until the test ends.
 func startApp(t *testing.T, cfg config) *App {
 	t.Helper()
-	app, err := openApp(t.Context(), cfg, zerolog.Nop(), keepDurably)
+	app, _ := runApp(t, cfg, zerolog.Nop())
+	return app
+}
+
+// runApp runs the real App until stop, or until the test ends.
+func runApp(t *testing.T, cfg config, log zerolog.Logger) (app *App, stop func()) {
+	t.Helper()
+	app, err := openApp(t.Context(), cfg, log, keepDurably)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	return app, serveApp(t, app)
+}
+
+// serveApp runs an App that is open until stop, or until the test ends.
+func serveApp(t *testing.T, app *App) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- app.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
@@ -70,7 +83,8 @@ func startApp(t *testing.T, cfg config) *App {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	return app
+	t.Cleanup(stop)
+	return stop
 }
 
 // post sends a signed body and returns the status and the answer.
@@ -118,7 +132,7 @@ func do(t *testing.T, req *http.Request) (int, map[string]any) {
 func sign(body []byte) string { return simulate.Sign(testSecret, body) }
 
 // connect returns a session of the test's own.
-func connect(t *testing.T, url string) *pgx.Conn {
+func connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -129,7 +143,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 }
 
 // query returns the single value that sql selects.
-func query[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) T {
+func query[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) T {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), sql, args...)
 	if err != nil {
@@ -143,7 +157,7 @@ func query[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) T {
 }
 
 // eventually polls until ok, at most for limit.
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -158,7 +172,7 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 
 // process is flowkeep running as a process of its own.
 type process struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	out    *output
 	ended  chan struct{}
@@ -169,7 +183,7 @@ type process struct {
 
 // startProcess runs a command with only the given environment, in a process
 // group of its own. It is killed when the test ends.
-func startProcess(t *testing.T, environ []string, args ...string) *process {
+func startProcess(t testing.TB, environ []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, out: &output{}, ended: make(chan struct{}), secret: testSecret}
 	p.cmd = exec.Command(os.Args[0], args...)
@@ -191,7 +205,7 @@ func startProcess(t *testing.T, environ []string, args ...string) *process {
 }
 
 // startServer runs "serve" on a free port and waits until it is ready.
-func startServer(t *testing.T, environ ...string) *process {
+func startServer(t testing.TB, environ ...string) *process {
 	t.Helper()
 	p := startProcess(t, append(environ, "FLOWKEEP_ADDR=127.0.0.1:0"), "serve")
 	eventually(t, time.Minute, "the server listens", func() bool {

@@ -9,6 +9,10 @@ import (
 	"flowkeep/internal/web"
 )
 
+// roomForOne is what a delivery most often needs at most. The last bytes of a
+// spool fit nothing: it is full before it is full to the byte.
+const roomForOne = 64 << 10
+
 // alive answers that the process lives, nothing more.
 func alive(w http.ResponseWriter, _ *http.Request) {
 	web.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -82,7 +86,7 @@ func (c *readiness) spool() spoolCheck {
 	switch {
 	case s.Err != nil:
 		check.Status = "failing"
-	case s.Bytes >= s.MaxBytes:
+	case s.Bytes > s.MaxBytes-roomForOne:
 		check.Status = "full"
 	}
 	return check

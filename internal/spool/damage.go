@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -61,11 +62,44 @@ func (d *disk) rebuild(cause error) error {
 		return fmt.Errorf("rebuild damaged file: %w", err)
 	}
 	d.countAside()
+	d.gone = nil // nothing of it went into the new file
 	event := d.log.Error().Err(cause).Str("file", d.path()).Str("kept_as", aside).Int("records_saved", found)
 	if live != nil {
 		event = event.Int("records_lost", len(live)-found)
 	}
 	event.Msg("spool file was damaged: it is kept under another name, what could be read of it goes on")
+	return nil
+}
+
+// putBack writes the records into a new file, since the one that is open has
+// been deleted or replaced by somebody, and the next start would not find it.
+func (d *disk) putBack() error {
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
+	}
+	aside := ""
+	if _, err := os.Lstat(d.path()); err == nil {
+		aside = d.asideName()
+	}
+	s := salvager{}
+	err := d.create(func(db *bolt.DB) error {
+		s.db = db
+		err := d.each(func(_ uint64, value []byte) (bool, error) {
+			return true, s.add(bytes.Clone(value))
+		})
+		return errors.Join(err, s.commit())
+	}, aside)
+	if errors.Is(err, errDamaged) {
+		d.abandon()
+	}
+	if err != nil {
+		return fmt.Errorf("put back spool file: %w", err)
+	}
+	d.close()
+	d.gone = nil // nothing of it went into the new file
+	d.countAside()
+	d.log.Error().Str("file", d.path()).Str("other_kept_as", aside).Int("records_saved", s.found).
+		Msg("spool file was taken away in use: its records go on in a new one")
 	return nil
 }
 

@@ -80,8 +80,9 @@ func (d *disk) use(op func() error) error {
 // ready opens the file unless it is open.
 func (d *disk) ready() error {
 	if d.db != nil && !d.inPlace() {
-		d.log.Error().Str("file", d.path()).Msg("spool file was taken away in use, starting another")
-		d.close()
+		if err := d.putBack(); err != nil {
+			return err
+		}
 	}
 	if d.db != nil {
 		return nil

@@ -23,9 +23,9 @@ func TestMain(m *testing.M) {
 	case "":
 		goleak.VerifyTestMain(m)
 	case "append":
-		appendForEver(os.Args[1])
+		appendForEver("spool")
 	case "limit":
-		fillUnderLimit(os.Args[1])
+		fillUnderLimit("spool")
 	default:
 		os.Exit(2)
 	}
@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 
 // log is the test's log, so that what the spool says is seen when a test fails.
 func log(t testing.TB) zerolog.Logger {
+	t.Helper()
 	return zerolog.New(zerolog.NewTestWriter(t))
 }
 
@@ -55,7 +56,27 @@ func closeSpool(t testing.TB, s *Spool) {
 }
 
 // folder is a place for a spool that does not exist yet.
-func folder(t testing.TB) string { return filepath.Join(t.TempDir(), "spool") }
+func folder(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "spool")
+}
+
+// fastFolder is a folder in memory where there is such a thing, for tests that
+// would otherwise spend their time syncing. What a process wrote outlives it
+// there too.
+func fastFolder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "spool")
+	if err != nil {
+		return folder(t)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "spool")
+}
 
 // numbered returns the record of that number, with size bytes of a body that
 // nothing compresses.

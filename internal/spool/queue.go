@@ -63,7 +63,7 @@ func (s *Spool) admit(j *job) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if len(s.queue) > 0 && s.queued+j.bytes > maxQueueBytes {
+	if len(s.queue) > 0 && s.queued+j.bytes > s.queueMax {
 		return ErrQueueFull
 	}
 	s.queue = append(s.queue, j)

@@ -92,6 +92,11 @@ func (s *salvager) take(off int64, h header) error {
 	if _, err := decode(b); err != nil {
 		return nil //nolint:nilerr // as above
 	}
+	return s.add(b)
+}
+
+// add puts an encoded record into the batch.
+func (s *salvager) add(b []byte) error {
 	s.batch = append(s.batch, b)
 	s.bytes += len(b)
 	if len(s.batch) >= salvageRecords || s.bytes >= salvageBytes {

@@ -73,6 +73,7 @@ type Spool struct {
 	nonEmpty sync.Cond // on queueMu; the queue has jobs, or the spool is closed
 	queue    []*job
 	queued   int64 // bytes in queue
+	queueMax int64 // bytes
 	closed   bool
 
 	diskMu     sync.Mutex // held while the file is in use
@@ -107,7 +108,7 @@ func Open(path string, o Options) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Spool{lock: lock, disk: disk{
+	s := &Spool{lock: lock, queueMax: maxQueueBytes, disk: disk{
 		dir:      path,
 		maxBytes: min(o.MaxBytes, maxMaxBytes),
 		log:      o.Log,

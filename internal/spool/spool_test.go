@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 func TestSpool_KeepsRecordsInOrderOverARestart(t *testing.T) {
@@ -129,6 +131,24 @@ func TestSpool_FullTakesAllOrNone(t *testing.T) {
 	inOrder(t, s)
 }
 
+func TestDisk_FileIsBounded(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	s := open(t, dir, Options{})
+	fill(t, s, 3, 1000)
+	want := all(t, s)
+	s.diskMu.Lock()
+	s.disk.db.MaxSize = 1 << 20
+	err := s.disk.update(func(b *bolt.Bucket) error { return b.Put(diskKey(1<<62), make([]byte, 2<<20)) })
+	s.diskMu.Unlock()
+	if !errors.Is(err, ErrFull) || fileSize(t, dir) > 1<<20 {
+		t.Errorf("got %v, want ErrFull; file of %d bytes", err, fileSize(t, dir))
+	}
+	same(t, "records", all(t, s), want)
+	inOrder(t, s)
+	appendTo(t, s, numbered(4, 2<<20)) // to which other bounds apply
+}
+
 func TestSpool_FileShrinksWhenEmptyAndKeysGoOn(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)
@@ -224,53 +244,45 @@ func TestSpool_CloseCommitsWhatIsQueued(t *testing.T) {
 	dir := folder(t)
 	s := open(t, dir, Options{})
 	s.diskMu.Lock() // the disk is slow
-	var appends sync.WaitGroup
-	errs := make(chan error, 20)
+	var jobs []*job
+	var admitErrs error
 	for i := range 20 {
-		appends.Go(func() { errs <- s.Append(t.Context(), []Record{numbered(i, 100)}) })
+		r := numbered(i, 100)
+		b, err := encode(&r)
+		j := &job{encoded: [][]byte{b}, bytes: int64(len(b)), done: make(chan struct{})}
+		admitErrs = errors.Join(admitErrs, err, s.admit(j))
+		jobs = append(jobs, j)
 	}
-	waitFor(t, func() bool {
-		s.queueMu.Lock()
-		defer s.queueMu.Unlock()
-		return len(s.queue) >= 19-maxBatchRecords/1000 // the committer may hold some
-	})
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
-	waitFor(t, func() bool {
-		s.queueMu.Lock()
-		defer s.queueMu.Unlock()
-		return s.closed
-	})
 	s.diskMu.Unlock()
-	if err := <-closed; err != nil {
+	if err := errors.Join(admitErrs, <-closed); err != nil {
 		t.Fatal(err)
 	}
-	appends.Wait()
-	accepted := 0
-	for range 20 {
-		if err := <-errs; err == nil {
-			accepted++
-		} else if !errors.Is(err, ErrClosed) {
-			t.Error(err)
+	for _, j := range jobs {
+		<-j.done
+		if j.err != nil {
+			t.Error(j.err)
 		}
 	}
-	if got := len(all(t, open(t, dir, Options{}))); got != accepted || got < 18 {
-		t.Errorf("%d records, %d were accepted", got, accepted)
+	if got := len(all(t, open(t, dir, Options{}))); got != 20 {
+		t.Errorf("%d records, want 20", got)
 	}
 }
 
 func TestAppend_QueueIsBoundedAndContextEndsTheWait(t *testing.T) {
 	t.Parallel()
 	s := open(t, folder(t), Options{})
+	s.queueMax = 64 << 10
 	ctx, cancel := context.WithCancel(t.Context())
 	s.diskMu.Lock()
 	var appends sync.WaitGroup
-	errs := make(chan error, 16)
-	large := numbered(1, 16<<20)
-	for range 16 {
+	errs := make(chan error, 20)
+	large := numbered(1, 16<<10)
+	for range 20 {
 		appends.Go(func() { errs <- s.Append(ctx, []Record{large}) })
 	}
-	for range 8 { // 64 MiB wait, 16 MiB more may be with the committer
+	for range 10 { // 3 wait, and the committer has as many at most
 		if err := <-errs; !errors.Is(err, ErrQueueFull) {
 			t.Errorf("got %v, want ErrQueueFull", err)
 		}

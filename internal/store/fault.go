@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
@@ -46,8 +47,32 @@ func class(state string) string {
 	return state[:2]
 }
 
-// unavailable wraps err so that callers see ErrUnavailable.
-func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
+// unavailable wraps err so that callers see ErrUnavailable. What the database
+// said is in the text only if it is one of the known ways to be away: any other
+// message, a trigger's for instance, may quote a row.
+func unavailable(err error) error {
+	if !isExpected(err) {
+		err = hushed{err}
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// hushed is an error that tells no more than its SQLSTATE.
+type hushed struct{ error }
+
+func (h hushed) Error() string { return "SQLSTATE " + sqlState(h.error) }
+
+func (h hushed) Unwrap() error { return h.error }
+
+// unreadable says what is wrong with a connection string. It does not quote the
+// string, since pgx does not find every password in a broken one.
+func unreadable(err error) error {
+	text := err.Error()
+	if end := strings.LastIndex(text, "`: "); end >= 0 {
+		text = text[end+len("`: "):]
+	}
+	return errors.New("read DATABASE_URL: " + text)
+}
 
 // describe says in a log line what failed without quoting the database, whose
 // messages contain values.

@@ -35,6 +35,10 @@ func (w *Writer) Collectors() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		w.metrics.commitSeconds, w.metrics.batchRows, w.metrics.failures,
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "flowkeep_quarantine_turned_away_total",
+			Help: "Items that were answered and not kept, because quarantine is full.",
+		}, func() float64 { return float64(w.TurnedAway()) }),
 		gauge("flowkeep_writer_queue_items", "Items that wait for the writer.",
 			func() float64 { return float64(w.Queued()) }),
 		gauge("flowkeep_pool_sessions", "Sessions that the pool holds open.",

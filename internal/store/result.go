@@ -3,10 +3,11 @@ package store
 // Result is what became of one item.
 type Result uint8
 
-// The results. Each but Unknown means committed.
+// The results. Stored, Duplicate and Quarantined mean committed.
 const (
 	Unknown     Result = iota // not committed as far as we know; it may be sent again
 	Stored                    // a new row in flow_responses
 	Duplicate                 // its row was there already, as durable as a new one
 	Quarantined               // a record in quarantine
+	TurnedAway                // would be a record in quarantine, which is full: not kept
 )

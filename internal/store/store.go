@@ -51,7 +51,7 @@ type DB struct {
 func Open(url string, maxConns int32, log zerolog.Logger) (*DB, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("read DATABASE_URL: %w", err)
+		return nil, unreadable(err)
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = maxConns
@@ -102,6 +102,7 @@ func addSessionSettings(params map[string]string) {
 	params["synchronous_commit"] = "on"
 	params["lock_timeout"] = milliseconds(lockTimeout)
 	params["statement_timeout"] = milliseconds(statementTimeout)
+	params["client_min_messages"] = "warning" // noteWarning must hear of a commit that was not confirmed
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
@@ -122,16 +123,17 @@ const sessionSettingsSQL = `
 SELECT current_setting('server_encoding'),
        current_setting('synchronous_commit'),
        current_setting('lock_timeout') <> '0',
-       current_setting('statement_timeout') <> '0'`
+       current_setting('statement_timeout') <> '0',
+       current_setting('client_min_messages') <> 'error'`
 
 // checkSession refuses a session whose settings would void the promise. A
 // pooler may have dropped what we asked for without a word.
 func checkSession(ctx context.Context, conn *pgx.Conn) error {
 	var encoding, commit string
-	var locks, statements bool
+	var locks, statements, warnings bool
 	// Nothing is prepared: a pooler might hand the statement to another session.
 	err := conn.QueryRow(ctx, sessionSettingsSQL, pgx.QueryExecModeExec).
-		Scan(&encoding, &commit, &locks, &statements)
+		Scan(&encoding, &commit, &locks, &statements, &warnings)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read session settings: %w", err)
@@ -141,6 +143,8 @@ func checkSession(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("%w: synchronous_commit is %s for this role, flowkeep needs on (ALTER ROLE … SET synchronous_commit = on)", ErrUnfit, commit)
 	case !locks || !statements:
 		return fmt.Errorf("%w: the pooler drops lock_timeout or statement_timeout (ALTER ROLE … SET lock_timeout = '2s'; ALTER ROLE … SET statement_timeout = '3s')", ErrUnfit)
+	case !warnings:
+		return fmt.Errorf("%w: client_min_messages is error for this role, flowkeep must hear warnings (ALTER ROLE … SET client_min_messages = warning)", ErrUnfit)
 	}
 	return nil
 }

@@ -28,11 +28,12 @@ const (
 // that is free takes what is there, so a lone delivery waits for no company,
 // and while one commit is under way the next batch gathers.
 type Writer struct {
-	db        *DB
-	log       zerolog.Logger
-	queueRows int
-	metrics   writerMetrics
-	workers   sync.WaitGroup
+	db         *DB
+	log        zerolog.Logger
+	queueRows  int
+	metrics    writerMetrics
+	quarantine quarantineGate
+	workers    sync.WaitGroup
 
 	mu       sync.Mutex
 	nonEmpty sync.Cond // on mu; the queue has entries, or the writer is closed
@@ -77,7 +78,7 @@ func (e entry) bytes() int {
 // NewWriter starts workers goroutines that commit batches of what Put hands
 // them. queueRows bounds what waits. Close ends them.
 func NewWriter(db *DB, workers, queueRows int, log zerolog.Logger) *Writer {
-	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics()}
+	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics(), quarantine: quarantineGate{log: log}}
 	w.nonEmpty.L = &w.mu
 	for range workers {
 		w.workers.Go(w.work)
@@ -141,6 +142,7 @@ func (w *Writer) Close() {
 	w.nonEmpty.Broadcast()
 	w.mu.Unlock()
 	w.workers.Wait()
+	w.quarantine.close()
 }
 
 func (w *Writer) work() {

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -14,7 +13,7 @@ var (
 	errEncodedBody    = errors.New("content encoding is not supported")
 	errBodyTooLarge   = errors.New("body is larger than the limit")
 	errBodyTooSlow    = errors.New("body did not arrive in time")
-	errBodyIncomplete = errors.New("body ended early")
+	errBodyIncomplete = errors.New("body ended early, or its chunks are malformed")
 )
 
 // firstRead is the buffer of a body before any of it has arrived: what a
@@ -54,7 +53,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, p *portion) (
 		}
 		return nil, errBodyTooSlow
 	}
-	return nil, fmt.Errorf("%w: %w", errBodyIncomplete, err)
+	return nil, errBodyIncomplete // the cause may quote the sender: a bad trailer does
 }
 
 // readAll reads to the end, or to most bytes if they come first. The buffer

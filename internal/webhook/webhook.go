@@ -27,12 +27,11 @@ import (
 // ours.
 var ErrUnavailable = errors.New("cannot be made durable now")
 
-// Kept says what became of the responses and rejects of a delivery, in items.
-// All of it is durable.
+// Kept says what became of the items of a delivery. All but Ignored is durable.
 type Kept struct {
 	Stored      int `json:"stored"`
 	Duplicate   int `json:"duplicate"`
-	Ignored     int `json:"ignored"` // filled by this package, not by the Sink
+	Ignored     int `json:"ignored"` // not kept: no Flow response, or what the Sink has no room for
 	Quarantined int `json:"quarantined"`
 	Spooled     int `json:"spooled"`
 }
@@ -131,6 +130,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 	if err := memory.verify(); err != nil {
 		return Kept{}, err
 	}
+	web.Vouch(r.Context())
 	h.suspicion.passed()
 	h.lastSigned.Store(receivedAt.UnixNano())
 	h.metrics.verified.WithLabelValues(signedBy).Inc()
@@ -147,7 +147,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 			return Kept{}, err
 		}
 	}
-	kept.Ignored = d.Ignored
+	kept.Ignored += d.Ignored
 	h.count(event, d.Source, kept)
 	return kept, nil
 }

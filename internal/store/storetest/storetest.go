@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -31,14 +32,17 @@ type Server struct {
 }
 
 // Run runs a package's tests with a Postgres: the one at TEST_DATABASE_URL,
-// else one of its own from the installed binaries. It returns the exit code.
-// use is called before the tests, to hand them the Server.
+// else one of its own. That runs in a container where a Docker engine has the
+// image POSTGRES_IMAGE (default postgres:17-alpine) or can pull it, else from
+// the installed binaries; TEST_POSTGRES=docker or =installed leaves no choice.
+// Run returns the exit code. use is called before the tests, to hand them the
+// Server.
 func Run(m *testing.M, use func(*Server)) int {
 	s := &Server{admin: os.Getenv("TEST_DATABASE_URL")}
 	if s.admin == "" {
-		stop, err := s.startPrivate()
+		stop, err := s.start(os.Getenv("TEST_POSTGRES"))
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "tests need a Postgres: %v\nset TEST_DATABASE_URL, or run scripts/ensure-postgres.sh\n", err)
+			fmt.Fprintf(os.Stderr, "tests need a Postgres: %v\nset TEST_DATABASE_URL, start Docker, or run scripts/ensure-postgres.sh\n", err)
 			return 1
 		}
 		defer stop()
@@ -48,7 +52,33 @@ func Run(m *testing.M, use func(*Server)) int {
 	return m.Run()
 }
 
-func (s *Server) startPrivate() (stop func(), err error) {
+// start runs a Postgres of the wanted kind; of any, the container first, if
+// kind is empty.
+func (s *Server) start(kind string) (stop func(), err error) {
+	switch kind {
+	case "docker":
+		return s.startContainer()
+	case "installed":
+		return s.startInstalled()
+	case "":
+		stop, noContainer := s.startContainer()
+		if noContainer == nil {
+			return stop, nil
+		}
+		if stop, err = s.startInstalled(); err != nil {
+			err = errors.Join(noContainer, err)
+		}
+		return stop, err
+	}
+	return nil, fmt.Errorf("TEST_POSTGRES is %q; it can be docker or installed", kind)
+}
+
+// settings are Postgres's for tests: a crash of the machine may lose them.
+func settings() map[string]string {
+	return map[string]string{"fsync": "off", "max_connections": "300"}
+}
+
+func (s *Server) startInstalled() (stop func(), err error) {
 	dir, err := os.MkdirTemp("", "flowkeep-test-")
 	if err != nil {
 		return nil, err
@@ -57,10 +87,7 @@ func (s *Server) startPrivate() (stop func(), err error) {
 		return nil, err
 	}
 	ctx := context.Background()
-	pg, err := localpg.Start(ctx, localpg.Options{
-		Dir:      filepath.Join(dir, "postgres"),
-		Settings: map[string]string{"fsync": "off", "max_connections": "300"},
-	})
+	pg, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(dir, "postgres"), Settings: settings()})
 	if err != nil {
 		return nil, err
 	}
