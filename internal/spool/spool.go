@@ -215,5 +215,8 @@ func (s *Spool) Close() error {
 	defer s.diskMu.Unlock()
 	s.diskClosed = true
 	s.disk.close()
-	return s.lock.Close()
+	// Closing alone would leave the lock to a child process that is just being
+	// started and has not yet closed what it inherited.
+	err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN)
+	return errors.Join(err, s.lock.Close())
 }
