@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -47,6 +48,7 @@ type job struct {
 	results  []Result      // responses first, then rejects
 	pending  int           // entries without an end; guarded by Writer.mu
 	err      error         // why some results are Unknown; guarded by Writer.mu
+	left     bool          // nobody waits any more; guarded by Writer.mu
 	done     chan struct{} // closed when pending is 0
 }
 
@@ -105,6 +107,9 @@ func (w *Writer) Put(ctx context.Context, d *flowparse.Delivery) ([]Result, erro
 	case <-j.done:
 		return j.results, j.err
 	case <-ctx.Done():
+		w.mu.Lock()
+		j.left = true
+		w.mu.Unlock()
 		return nil, unavailable(ctx.Err())
 	}
 }
@@ -159,9 +164,12 @@ func (w *Writer) work() {
 }
 
 // take moves queued entries to batch, at least one unless the writer is closed.
+// What nobody waits for any more is let go: its sender was told that it is not
+// committed. So a database that hangs cannot hold up the end of the process.
 func (w *Writer) take(batch []entry) []entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.queue = slices.DeleteFunc(w.queue, func(e entry) bool { return e.job.left })
 	for len(w.queue) == 0 && !w.closed {
 		w.nonEmpty.Wait()
 	}
