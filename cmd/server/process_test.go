@@ -190,3 +190,14 @@ func TestProcess_EveryFaultOfTheConfigurationAtOnce(t *testing.T) {
 		t.Errorf("exit %d", p.cmd.ProcessState.ExitCode())
 	}
 }
+
+func TestProcess_WithoutAnyPostgresItSaysWhatToSet(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, []string{"FLOWKEEP_DATA_DIR=" + openDir(t), "PG_BINDIR=" + t.TempDir(), "FLOWKEEP_ADDR=127.0.0.1:0"}, "serve")
+	if err := p.wait(10 * time.Second); err == nil || p.cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("ended with %v", err)
+	}
+	if text := p.out.String(); !strings.HasPrefix(text, "flowkeep serve: set DATABASE_URL to your Postgres") || strings.Count(text, "\n") != 1 {
+		t.Errorf("says:\n%s", text)
+	}
+}

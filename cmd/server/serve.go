@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -27,6 +28,9 @@ func serve(ctx context.Context, p program, args []string) (err error) {
 	}
 	for _, name := range cfg.unknown {
 		log.Warn().Str("variable", name).Msg("unknown variable is ignored")
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	app, err := openApp(ctx, cfg, log, keepDurably)
 	if err != nil {
@@ -55,7 +59,7 @@ func (a *App) greet(w io.Writer) {
 		fmt.Fprintf(w, "\nThe webhook's secret was generated. It lies in\n\n    %s\n", secretPath(a.cfg.DataDir))
 	}
 	fmt.Fprintf(w, "\nOpen the database with\n\n%s\n", a.postgres.PsqlCommand())
-	fmt.Fprintf(w, "\nSend a first response with\n\nFLOWKEEP_DATA_DIR=%s %s simulate --url %s --count 1\n\n", a.cfg.DataDir, self, a.URL())
+	fmt.Fprintf(w, "\nSend a first response with\n\nFLOWKEEP_DATA_DIR=%s %s simulate --mix responses --url %s --count 1\n\n", a.cfg.DataDir, self, a.URL())
 }
 
 // newLog writes to w: JSON, or something for people on a terminal.

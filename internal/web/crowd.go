@@ -73,7 +73,7 @@ func (c *Crowd) note(conn net.Conn, state http.ConnState) {
 		if c.waiting.Len() > c.most {
 			oldest := c.waiting.Front().Value.(net.Conn) //nolint:forcetypeassert // the list holds nothing else
 			c.drop(oldest)
-			oldest.Close() // the server notices, and ends what it does with it
+			_ = oldest.Close() // the server notices, and ends what it does with it
 		}
 	case http.StateActive, http.StateIdle:
 		if place := c.guests[conn]; place != nil {

@@ -40,7 +40,7 @@ func (s *Server) startContainer() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("docker engine: %w", err)
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }()
 	image := os.Getenv("POSTGRES_IMAGE")
 	if image == "" {
 		image = defaultImage

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"flowkeep/internal/store/flows"
+)
+
+const flowsUsage = `Usage: flowkeep flows
+       flowkeep flows name FLOW NAME
+       flowkeep flows retype FLOW KEY TYPE
+       flowkeep flows sync
+
+  (alone)  list each flow with its answers, and its keys with type and how often they are filled
+  name     call the flow's view flows.NAME
+  retype   give a key's column a type: boolean, numeric, date, timestamptz, text, text[] or jsonb
+  sync     make every view anew from the table
+
+FLOW is a flow's id, or the name of its view.
+`
+
+// flowViews lists the flows, or changes their views.
+func flowViews(ctx context.Context, p program, args []string) error {
+	flags := flag.NewFlagSet("flows", flag.ContinueOnError)
+	flags.Usage = func() { fmt.Fprint(p.stderr, flowsUsage) }
+	if err := parseFlags(p, flags, args, 4); err != nil {
+		return err
+	}
+	var work func(context.Context, *flows.Keeper) error
+	word := flags.Arg
+	switch {
+	case flags.NArg() == 0:
+		work = func(ctx context.Context, k *flows.Keeper) error { return listFlows(ctx, p.stdout, k) }
+	case word(0) == "name" && flags.NArg() == 3:
+		work = func(ctx context.Context, k *flows.Keeper) error { return k.Name(ctx, word(1), word(2)) }
+	case word(0) == "retype" && flags.NArg() == 4:
+		work = func(ctx context.Context, k *flows.Keeper) error { return k.Retype(ctx, word(1), word(2), word(3)) }
+	case word(0) == "sync" && flags.NArg() == 1:
+		work = func(ctx context.Context, k *flows.Keeper) error {
+			n, err := k.Sync(ctx)
+			if err == nil {
+				fmt.Fprintf(p.stdout, "looked at every answer of %d flows\n", n)
+			}
+			return err
+		}
+	default:
+		return fmt.Errorf("%w:\n%s", errUsage, flowsUsage)
+	}
+	cfg, err := readConfig(p.environ)
+	if err != nil {
+		return err
+	}
+	log := zerolog.New(zerolog.ConsoleWriter{Out: p.stderr, TimeFormat: time.TimeOnly}).Level(zerolog.WarnLevel).With().Timestamp().Logger()
+	return withDatabase(ctx, cfg, func(url string) error {
+		k, err := flows.Open(url, cfg.FlowIDs, log)
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		return work(ctx, k)
+	})
+}
+
+func listFlows(ctx context.Context, w io.Writer, k *flows.Keeper) error {
+	list, unlinked, err := k.List(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		printFlow(w, &list[i])
+	}
+	fmt.Fprintf(w, "%s with no known flow, in flows.unlinked\n", countAnswers(unlinked))
+	return nil
+}
+
+func printFlow(w io.Writer, f *flows.Flow) {
+	fmt.Fprintf(w, "%s  %s", printable(f.ID), countAnswers(f.Answers))
+	if f.Answers > 0 {
+		fmt.Fprintf(w, ", %s to %s", f.First.UTC().Format(time.RFC3339), f.Last.UTC().Format(time.RFC3339))
+	}
+	if f.View == "" {
+		fmt.Fprint(w, "\n  no view: there are too many; its answers are in flows.unlinked. \"flowkeep flows name\" makes one\n\n")
+		return
+	}
+	fmt.Fprintf(w, "\n  in flows.%s\n", printable(f.View))
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range f.Columns {
+		fmt.Fprintf(table, "  %s\t%s\tfilled %.0f %%", printable(c.Name), c.Type, 100*c.Filled)
+		if c.Name != c.Key {
+			fmt.Fprintf(table, "\tkey %q", c.Key)
+		}
+		fmt.Fprintln(table)
+	}
+	_ = table.Flush() // w's own fault would show in the next line too
+	for _, c := range f.Columns {
+		if c.Misfits > 0 {
+			fmt.Fprintf(w, "  %s in %s no %s, and read as null. To mend it:\n    %s\n", countAnswers(c.Misfits),
+				printable(c.Name), c.Type, flows.Mend(f.ID, c.Key, c.Better))
+		}
+	}
+	if f.More {
+		fmt.Fprint(w, "  further keys have no column, and are only in flow_responses.response\n")
+	}
+	if f.Lists > 0 {
+		fmt.Fprintf(w, "  %s without keys (a list), only in flow_responses.response\n", countAnswers(f.Lists))
+	}
+	fmt.Fprintln(w)
+}
+
+func countAnswers(n int64) string {
+	if n == 1 {
+		return "1 answer"
+	}
+	return fmt.Sprintf("%d answers", n)
+}
+
+// printable returns a text that others chose as it is, or quoted if it would
+// disturb a terminal.
+func printable(s string) string {
+	if quoted := strconv.Quote(s); quoted != `"`+s+`"` {
+		return quoted
+	}
+	return s
+}
