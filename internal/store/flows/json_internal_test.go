@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"unicode/utf8"
 )
 
 func BenchmarkReadAnswers(b *testing.B) {
@@ -24,7 +25,7 @@ func FuzzReadAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		answers, more, list := readAnswers(text)
 		var want map[string]json.RawMessage
-		if more || !json.Valid(text) || json.Unmarshal(text, &want) != nil || want == nil {
+		if more || !utf8.Valid(text) || !json.Valid(text) || json.Unmarshal(text, &want) != nil || want == nil {
 			return
 		}
 		got := map[string]string{}
