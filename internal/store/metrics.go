@@ -7,6 +7,7 @@ type writerMetrics struct {
 	commitSeconds prometheus.Histogram
 	batchRows     prometheus.Histogram
 	failures      prometheus.Counter
+	quarantined   *prometheus.CounterVec // by reason
 }
 
 func newWriterMetrics() writerMetrics {
@@ -25,6 +26,10 @@ func newWriterMetrics() writerMetrics {
 			Name: "flowkeep_commit_failures_total",
 			Help: "Batches that the database did not take.",
 		}),
+		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flowkeep_quarantined_total",
+			Help: "Items that went to quarantine, by reason; a retry of the same bytes counts again.",
+		}, []string{"reason"}),
 	}
 }
 
@@ -34,7 +39,7 @@ func (w *Writer) Collectors() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	return []prometheus.Collector{
-		w.metrics.commitSeconds, w.metrics.batchRows, w.metrics.failures,
+		w.metrics.commitSeconds, w.metrics.batchRows, w.metrics.failures, w.metrics.quarantined,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "flowkeep_quarantine_turned_away_total",
 			Help: "Items that were answered and not kept, because quarantine is full.",

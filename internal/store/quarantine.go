@@ -46,6 +46,7 @@ func (w *Writer) storeSuspects(ctx context.Context, bad []suspect) error {
 	w.quarantine.grow(lengths)
 	for _, b := range bad {
 		b.job.results[b.item] = Quarantined
+		w.metrics.quarantined.WithLabelValues(string(b.Reason)).Inc()
 		w.log.Warn().Str("reason", string(b.Reason)).Str("detail", b.Detail).Int("bytes", len(b.Body)).Msg("item quarantined")
 	}
 	return nil
