@@ -15,7 +15,7 @@ import (
 func viewOf(t *testing.T, url, column string) {
 	t.Helper()
 	conn := connect(t, url)
-	eventually(t, 20*time.Second, "the view has the column "+column, func() bool {
+	eventually(t, time.Minute, "the view has the column "+column, func() bool {
 		return query[bool](t, conn, `SELECT EXISTS (SELECT FROM flow_catalog WHERE id = '1197715005513101' AND $1 = ANY(columns))`, column)
 	})
 }
@@ -80,7 +80,7 @@ func TestFlows_WhateverWayTheAnswersCame(t *testing.T) {
 		t.Fatalf("%v\n%s", err, report)
 	}
 	conn := connect(t, cfg.DatabaseURL)
-	eventually(t, 20*time.Second, "every answer of a flow is in the catalog", func() bool {
+	eventually(t, time.Minute, "every answer of a flow is in the catalog", func() bool {
 		return query[bool](t, conn, `SELECT count(*) > 50 AND count(*) = (SELECT coalesce(sum(answers), 0) FROM flow_catalog) FROM flow_responses WHERE flow_id IS NOT NULL`) &&
 			query[int](t, conn, `SELECT count(*)::int FROM flow_catalog WHERE view IS NULL`) == 0
 	})

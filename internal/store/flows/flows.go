@@ -32,7 +32,7 @@ import (
 const (
 	gatherTime   = 300 * time.Millisecond // from a first answer to looking at it
 	minRest      = time.Second
-	maxRest      = 20 * time.Second
+	maxRest      = 10 * time.Second
 	restFactor   = 39
 	scanInterval = time.Minute // to find what nobody told of
 	maxTold      = 10_000      // flows; more are found by a scan
