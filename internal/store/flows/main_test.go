@@ -136,10 +136,10 @@ func (d *desk) text(sql string, args ...any) string {
 	return *text
 }
 
-// eventually polls until ok, at most for limit.
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+// eventually polls until ok, at most for a minute.
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
