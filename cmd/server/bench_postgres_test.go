@@ -30,7 +30,7 @@ type benchPostgres struct {
 
 func startBenchPostgres(b *testing.B) *benchPostgres {
 	b.Helper()
-	return startPostgresIn(b, openBenchDir(b))
+	return startPostgresIn(b, openBenchDir(b), nil)
 }
 
 // openBenchDir is a temporary folder that Postgres's user may enter.
@@ -47,9 +47,9 @@ func openBenchDir(b *testing.B) string {
 	return dir
 }
 
-func startPostgresIn(b *testing.B, dir string) *benchPostgres {
+func startPostgresIn(b *testing.B, dir string, settings map[string]string) *benchPostgres {
 	b.Helper()
-	server, err := localpg.Start(context.Background(), localpg.Options{Dir: filepath.Join(dir, "postgres")})
+	server, err := localpg.Start(context.Background(), localpg.Options{Dir: filepath.Join(dir, "postgres"), Settings: settings})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func startSlowPostgres(b *testing.B, model *benchPostgres) (slow *benchPostgres,
 		}
 	}
 	b.Setenv("PG_BINDIR", programs)
-	slow = startPostgresIn(b, dir)
+	slow = startPostgresIn(b, dir, nil)
 	slow.exec(b, "CREATE TABLE delayed (n int)")
 	start := time.Now()
 	slow.exec(b, "INSERT INTO delayed VALUES (1)")

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,8 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"flowkeep/internal/localpg"
-	"flowkeep/internal/store"
 	"flowkeep/internal/store/flows"
 )
 
@@ -143,28 +139,10 @@ func (pg *benchPostgres) plan(b *testing.B, q timedQuery) string {
 // takes minutes, not an hour. Reading is not changed by that.
 func startFillPostgres(b *testing.B) *benchPostgres {
 	b.Helper()
-	dir := openBenchDir(b)
-	server, err := localpg.Start(context.Background(), localpg.Options{Dir: filepath.Join(dir, "postgres"), Settings: map[string]string{
+	return startPostgresIn(b, openBenchDir(b), map[string]string{
 		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off",
 		"max_wal_size": "8GB", "maintenance_work_mem": "1GB", "wal_level": "minimal", "max_wal_senders": "0",
-	}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	pg := &benchPostgres{server: server, dir: dir, url: server.URL()}
-	b.Cleanup(func() { pg.stop(b) })
-	if err := store.MigrateUp(context.Background(), pg.url); err != nil {
-		b.Fatal(err)
-	}
-	asSuperuser, err := url.Parse(pg.url)
-	if err != nil {
-		b.Fatal(err)
-	}
-	asSuperuser.User = url.User("postgres")
-	if pg.admin, err = pgx.Connect(context.Background(), asSuperuser.String()); err != nil {
-		b.Fatal(err)
-	}
-	return pg
+	})
 }
 
 // fillRows makes the rows first and their indexes afterwards.

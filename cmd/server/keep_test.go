@@ -152,15 +152,16 @@ func TestKeep_ALockedTableCostsOnlyTime(t *testing.T) {
 	tableHolds(t, app, conn, 200)
 }
 
-// newTestKeeper is a keeper whose writer holds queueRows at most.
-func newTestKeeper(t *testing.T, url string, queueRows int) *keeper {
+// newTestKeeper is a keeper whose writer has so many workers, with a session
+// each, and holds queueRows at most.
+func newTestKeeper(t *testing.T, url string, workers, queueRows int) *keeper {
 	t.Helper()
-	db, err := store.Open(url, 1, zerolog.Nop())
+	db, err := store.Open(url, int32(workers), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	w := store.NewWriter(db, 1, queueRows, zerolog.Nop())
+	w := store.NewWriter(db, workers, queueRows, zerolog.Nop())
 	t.Cleanup(w.Close)
 	s, err := spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{})
 	if err != nil {
@@ -173,7 +174,7 @@ func newTestKeeper(t *testing.T, url string, queueRows int) *keeper {
 func TestKeep_AFullQueueGoesToTheSpool(t *testing.T) {
 	t.Parallel()
 	url := postgres.New(t)
-	k := newTestKeeper(t, url, 1)
+	k := newTestKeeper(t, url, 1, 1)
 	release := lockTable(t, url, "flow_responses")
 	keep := func(id string) (webhook.Kept, error) {
 		d := k.parser.Parse(flowparse.Input{Body: []byte(flowItem(id, "")), ReceivedAt: time.Now()})

@@ -9,13 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/simulate"
-	"flowkeep/internal/spool"
-	"flowkeep/internal/store"
 )
 
 // Whatever deliveries come, in whatever order, however often, one by one or
@@ -24,7 +21,7 @@ import (
 func TestProperty_TheTablesEndTheSame(t *testing.T) {
 	t.Parallel()
 	url := postgres.New(t)
-	k, conn, pool := newPropertyKeeper(t, url), connect(t, url), pooledInputs(t)
+	k, conn, pool := newTestKeeper(t, url, 4, queueRows), connect(t, url), pooledInputs(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		if _, err := conn.Exec(t.Context(), emptySQL); err != nil {
 			rt.Fatal(err)
@@ -63,7 +60,7 @@ func TestProperty_TheTablesEndTheSame(t *testing.T) {
 func TestProperty_EveryInput(t *testing.T) {
 	t.Parallel()
 	url := postgres.New(t)
-	k, conn, pool := newPropertyKeeper(t, url), connect(t, url), pooledInputs(t)
+	k, conn, pool := newTestKeeper(t, url, 4, queueRows), connect(t, url), pooledInputs(t)
 	part, all := make([]flowparse.Delivery, len(pool)), make([]int, len(pool))
 	for i := range pool {
 		part[i], all[i] = k.parser.Parse(pool[i]), i
@@ -83,23 +80,6 @@ func TestProperty_EveryInput(t *testing.T) {
 }
 
 const emptySQL = "DELETE FROM flow_responses; DELETE FROM quarantine"
-
-func newPropertyKeeper(t *testing.T, url string) *keeper {
-	t.Helper()
-	db, err := store.Open(url, 4, zerolog.Nop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	w := store.NewWriter(db, 3, queueRows, zerolog.Nop())
-	t.Cleanup(w.Close)
-	s, err := spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return newKeeper(w, s, db, flowparse.New(nil), zerolog.Nop())
-}
 
 // pooledInputs returns what a property may send: the corpus, traffic of every
 // kind, and messages that came in two forms.

@@ -43,7 +43,7 @@ func mustRun(t *testing.T, url string, args ...string) string {
 func fillQuarantine(t *testing.T) string {
 	t.Helper()
 	url := postgres.New(t)
-	k := newTestKeeper(t, url, 100)
+	k := newTestKeeper(t, url, 1, 100)
 	for i, r := range []flowparse.Reject{
 		{Reason: flowparse.ReasonUnknownShape, Detail: "no message in the body", Body: []byte(`{"hello":"wörld"}`)},
 		{Reason: flowparse.ReasonNotJSON, Detail: "the body is not JSON", Body: []byte("\x00\xff\x1b[31m")},
@@ -161,7 +161,7 @@ func TestQuarantine_Replay(t *testing.T) {
 func TestQuarantine_ReplayOfMany(t *testing.T) {
 	t.Parallel()
 	url := postgres.New(t)
-	k := newTestKeeper(t, url, 1000)
+	k := newTestKeeper(t, url, 1, 1000)
 	d := flowparse.Delivery{Source: flowparse.SourceKapso, ReceivedAt: time.Now()}
 	for i := range 5*replayStep + 3 {
 		d.Rejects = append(d.Rejects, flowparse.Reject{Reason: flowparse.ReasonUnknownShape, Body: []byte(flowItem(fmt.Sprint("id ", i/2), fmt.Sprint(i)))})

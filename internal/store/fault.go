@@ -64,9 +64,10 @@ func (h hushed) Error() string { return "SQLSTATE " + sqlState(h.error) }
 
 func (h hushed) Unwrap() error { return h.error }
 
-// unreadable says what is wrong with a connection string. It does not quote the
-// string, since pgx does not find every password in a broken one.
-func unreadable(err error) error {
+// UnreadableURL says what is wrong with a connection string that pgx could not
+// parse. It does not quote the string, since pgx does not find every password in
+// a broken one.
+func UnreadableURL(err error) error {
 	text := err.Error()
 	if end := strings.LastIndex(text, "`: "); end >= 0 {
 		text = text[end+len("`: "):]

@@ -70,7 +70,7 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 func withMigrator(url string, do func(*goose.Provider) error) (err error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return unreadable(err)
+		return UnreadableURL(err)
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if cfg.ConnectTimeout == 0 {

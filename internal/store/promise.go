@@ -13,7 +13,7 @@ import (
 func Identity(url string) (string, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return "", unreadable(err)
+		return "", UnreadableURL(err)
 	}
 	return strings.Join(places(cfg), ",") + "/" + cfg.Database, nil
 }

@@ -51,7 +51,7 @@ type DB struct {
 func Open(url string, maxConns int32, log zerolog.Logger) (*DB, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, UnreadableURL(err)
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = maxConns
@@ -78,10 +78,6 @@ func Open(url string, maxConns int32, log zerolog.Logger) (*DB, error) {
 
 // Close ends every session. It waits for statements under way.
 func (db *DB) Close() { db.pool.Close() }
-
-// Reset gives up every session, as after a fork of the server's state: a
-// failover, a restart. Sessions in use end when they are released.
-func (db *DB) Reset() { db.pool.Reset() }
 
 // Check connects and reports whether the database can be used: nil,
 // ErrUnavailable, or ErrUnfit.

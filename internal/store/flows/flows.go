@@ -24,6 +24,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
+
+	"flowkeep/internal/store"
 )
 
 // After some work the Keeper rests for restFactor times as long, so that it
@@ -62,7 +64,7 @@ type Keeper struct {
 func Open(url string, knownFlowIDs []string, log zerolog.Logger) (*Keeper, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("read DATABASE_URL: %w", err)
+		return nil, store.UnreadableURL(err)
 	}
 	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = 1, 0, 0
 	// Nothing is prepared: a pooler might hand the statement to another session.
