@@ -111,7 +111,7 @@ func numbered(prefix string, n int) []flowparse.Response {
 // eventually polls until ok, at most for ten seconds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

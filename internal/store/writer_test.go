@@ -236,7 +236,7 @@ func TestWriter_TheQueueIsBounded(t *testing.T) {
 
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.Put(t.Context(), delivery(response("in-hand"))) }) // held by the lock
-	eventually(t, "the worker has taken the first", func() bool { return blocked(t, url) })
+	eventually(t, "the worker has taken the first", watchLocks(t, url))
 
 	big := delivery(numbered("big", 25)...) // larger than the bound: taken, since the queue is empty
 	wg.Go(func() {
@@ -273,7 +273,7 @@ func TestWriter_AClientThatGivesUpUndoesNothing(t *testing.T) {
 		_, err := w.Put(ctx, delivery(response("gone")))
 		gone <- err
 	}()
-	eventually(t, "the batch is under way", func() bool { return blocked(t, url) })
+	eventually(t, "the batch is under way", watchLocks(t, url))
 	hangUp()
 	if err := <-gone; !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that gave up: %v", err)
@@ -300,7 +300,7 @@ func TestWriter_ALockedTableEndsInTimeAndLeavesNoBackend(t *testing.T) {
 	if took := time.Since(start); took > 6*time.Second {
 		t.Errorf("gave up after %v", took)
 	}
-	if blocked(t, url) {
+	if watchLocks(t, url)() {
 		t.Error("a backend still waits for the lock")
 	}
 	release()
@@ -319,7 +319,7 @@ func TestWriter_CloseDoesNotWaitForWhatWasGivenUp(t *testing.T) {
 	ctx, giveUp := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.Put(ctx, delivery(response("in-hand"))) })
-	eventually(t, "a batch is under way", func() bool { return blocked(t, url) })
+	eventually(t, "a batch is under way", watchLocks(t, url))
 	for i := range 4 { // at one lock timeout each, more than Close may take
 		wg.Go(func() { _, _ = w.Put(ctx, delivery(numbered(fmt.Sprint(i), 500)...)) })
 	}
@@ -350,14 +350,19 @@ func TestWriter_CloseCommitsWhatIsQueued(t *testing.T) {
 	conn := connect(t, url)
 	release := lockTable(t, conn)
 	var wg sync.WaitGroup
-	for i := range 50 {
+	send := func(id int) {
 		wg.Go(func() {
-			if _, err := w.Put(t.Context(), delivery(response(fmt.Sprint(i)))); err != nil {
-				t.Errorf("put %d: %v", i, err)
+			if _, err := w.Put(t.Context(), delivery(response(fmt.Sprint(id)))); err != nil {
+				t.Errorf("put %d: %v", id, err)
 			}
 		})
 	}
-	eventually(t, "all but the batch in hand are queued", func() bool { return blocked(t, url) && w.Queued() > 0 })
+	send(0)
+	eventually(t, "a batch is under way", watchLocks(t, url))
+	for i := range 49 {
+		send(i + 1)
+	}
+	eventually(t, "the others are queued", func() bool { return w.Queued() == 49 })
 	closed := make(chan struct{})
 	go func() { w.Close(); close(closed) }()
 	release()
@@ -422,10 +427,14 @@ func lockTable(t *testing.T, conn *pgx.Conn) (release func()) {
 	}
 }
 
-// blocked says whether some session of the database waits for a lock.
-func blocked(t *testing.T, url string) bool {
+// watchLocks returns a function that says whether some session of the database
+// waits for a lock.
+func watchLocks(t *testing.T, url string) (blocked func() bool) {
 	t.Helper()
 	conn := connect(t, url)
-	return query[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_stat_activity
-		WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+	return func() bool {
+		t.Helper()
+		return query[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+	}
 }
