@@ -135,7 +135,7 @@ func count(results []store.Result) webhook.Kept {
 			kept.Duplicate++
 		case store.Quarantined:
 			kept.Quarantined++
-		case store.TurnedAway: // not kept, on purpose: ignored is what the sender can be told
+		case store.TurnedAway, store.Erased: // not kept, on purpose: ignored is what the sender can be told
 			kept.Ignored++
 		}
 	}

@@ -174,6 +174,9 @@ func (w *warden) replay(ctx context.Context) error {
 	if !w.json {
 		fmt.Fprintf(w.stdout, "%d stored, %d duplicate, %d ignored, %d stay\n", became[store.SettledStored],
 			became[store.SettledDuplicate], became[store.SettledIgnored], became[stays])
+		if n := became[store.DroppedErased]; n > 0 {
+			fmt.Fprintf(w.stdout, "%d deleted, since they held what is erased\n", n)
+		}
 	}
 	return err
 }

@@ -163,6 +163,16 @@ func (s *Spool) Oldest(n, maxBytes int) (entries []Entry, err error) {
 	return entries, err
 }
 
+// Find returns the keys of all records that match, oldest first. match must not
+// use the spool, nor keep the body.
+func (s *Spool) Find(match func(Record) bool) (keys []uint64, err error) {
+	err = s.onDisk(func(d *disk) error {
+		keys, err = d.find(match)
+		return err
+	})
+	return keys, err
+}
+
 // Remove forgets records that are safe elsewhere; keys that are not there do no
 // harm. With an error (ErrNoSpace, ErrDisk) they are forgotten all the same, but
 // come back after a restart: the disk did not take it, and it is tried again

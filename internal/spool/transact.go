@@ -107,6 +107,24 @@ func (d *disk) oldest(n, maxBytes int) ([]Entry, error) {
 	return entries, err
 }
 
+// find returns the keys of the records that match.
+func (d *disk) find(match func(Record) bool) (keys []uint64, err error) {
+	err = d.use(func() error {
+		keys = nil
+		return d.each(func(key uint64, value []byte) (bool, error) {
+			e, err := decode(value)
+			if err != nil || e.Key != key {
+				return false, damaged("record %d: %v", key, err)
+			}
+			if match(e.Record) {
+				keys = append(keys, key)
+			}
+			return true, nil
+		})
+	})
+	return keys, err
+}
+
 // each calls visit for the records in order, until it returns false. The value
 // is good until visit returns.
 func (d *disk) each(visit func(key uint64, value []byte) (bool, error)) error {

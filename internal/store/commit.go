@@ -89,8 +89,7 @@ func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, er
 	stored, err := w.db.insertRows(ctx, rows)
 	switch {
 	case err == nil:
-		markStored(rows, stored)
-		return nil, nil
+		return nil, w.markKnown(ctx, markStored(rows, stored))
 	case !isRowFault(err):
 		return nil, unavailable(err)
 	case len(rows) == 1:
@@ -105,16 +104,18 @@ func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, er
 	return append(left, right...), errors.Join(errLeft, errRight)
 }
 
-// markStored notes the result of every row: stored holds the new keys.
-func markStored(rows []entry, stored []string) {
+// markStored notes the rows that are new, whose keys stored holds, and returns
+// the others.
+func markStored(rows []entry, stored []string) (known []entry) {
 	slices.Sort(stored) // RETURNING promises no order
 	for _, e := range rows {
-		result := Duplicate
 		if _, isNew := slices.BinarySearch(stored, e.response().MessageID); isNew {
-			result = Stored
+			e.job.results[e.item] = Stored
+		} else {
+			known = append(known, e)
 		}
-		e.job.results[e.item] = result
 	}
+	return known
 }
 
 // note logs why a batch is not known to be committed.

@@ -8,6 +8,7 @@ type writerMetrics struct {
 	batchRows     prometheus.Histogram
 	failures      prometheus.Counter
 	quarantined   *prometheus.CounterVec // by reason
+	erased        prometheus.Counter
 }
 
 func newWriterMetrics() writerMetrics {
@@ -30,6 +31,10 @@ func newWriterMetrics() writerMetrics {
 			Name: "flowkeep_quarantined_total",
 			Help: "Items that went to quarantine, by reason; a retry of the same bytes counts again.",
 		}, []string{"reason"}),
+		erased: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flowkeep_erased_items_total",
+			Help: "Items that were answered and not kept, because their sender or they themselves were erased.",
+		}),
 	}
 }
 
@@ -39,7 +44,7 @@ func (w *Writer) Collectors() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	return []prometheus.Collector{
-		w.metrics.commitSeconds, w.metrics.batchRows, w.metrics.failures, w.metrics.quarantined,
+		w.metrics.commitSeconds, w.metrics.batchRows, w.metrics.failures, w.metrics.quarantined, w.metrics.erased,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "flowkeep_quarantine_turned_away_total",
 			Help: "Items that were answered and not kept, because quarantine is full.",

@@ -14,12 +14,14 @@ import (
 // settled meanwhile.
 var ErrNoRecord = errors.New("no such record in quarantine")
 
-// How a record of quarantine was dealt with.
+// How a record of quarantine was dealt with. DroppedErased is never in the
+// table, since the record is not either.
 const (
 	SettledStored    = "stored"    // its responses are in flow_responses now
 	SettledDuplicate = "duplicate" // they were there already
 	SettledIgnored   = "ignored"   // it holds no Flow response
 	SettledDiscarded = "discarded" // a person gave it up
+	DroppedErased    = "erased"    // it held what is erased
 )
 
 // QuarantineRecord is one record of quarantine.

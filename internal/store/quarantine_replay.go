@@ -11,7 +11,7 @@ import (
 
 // Replayed is what became of a record that was tried again.
 type Replayed struct {
-	SettledAs string // stored, duplicate or ignored; empty: it stays
+	SettledAs string // stored, duplicate, ignored or erased; empty: it stays
 	Reason    string // why it stays
 	Detail    string
 }
@@ -21,6 +21,8 @@ type Replayed struct {
 // stays, with the reason of today. A crash in between loses nothing: what is
 // stored and not settled is a duplicate the next time. The error is ErrNoRecord
 // if no such record waits; any other means that it waits on.
+//
+// A record that holds something erased is deleted instead of settled.
 //
 // An item of a body with several that still cannot be read becomes a record of
 // its own, so that it does not hold up its neighbours.
@@ -49,6 +51,8 @@ func (w *Writer) Replay(ctx context.Context, p *flowparse.Parser, id int64) (Rep
 	switch {
 	case slices.Contains(results, TurnedAway), refusedWhole(&d, results, record.Body):
 		return w.refused(ctx, id)
+	case slices.Contains(results, Erased):
+		return w.dropErased(ctx, id)
 	case slices.Contains(results, Stored):
 		as = SettledStored
 	case slices.Contains(results, Duplicate):
@@ -87,6 +91,16 @@ func refusedWhole(d *flowparse.Delivery, results []Result, body []byte) bool {
 func (w *Writer) refused(ctx context.Context, id int64) (Replayed, error) {
 	record, err := w.db.QuarantineRecord(ctx, id)
 	return Replayed{Reason: record.Reason, Detail: record.Detail}, err
+}
+
+const dropErasedSQL = `DELETE FROM quarantine WHERE id = $1`
+
+// dropErased deletes a record that holds what is erased. The rest of it is safe.
+func (w *Writer) dropErased(ctx context.Context, id int64) (Replayed, error) {
+	if _, err := w.db.pool.Exec(ctx, dropErasedSQL, id); err != nil {
+		return Replayed{}, fmt.Errorf("delete an erased record: %w", err)
+	}
+	return Replayed{SettledAs: DroppedErased}, nil
 }
 
 const explainQuarantineSQL = `

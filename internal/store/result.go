@@ -10,4 +10,5 @@ const (
 	Duplicate                 // its row was there already, as durable as a new one
 	Quarantined               // a record in quarantine
 	TurnedAway                // would be a record in quarantine, which is full: not kept
+	Erased                    // a tombstone covers it: not kept
 )

@@ -222,6 +222,9 @@ func (k *Keeper) note(ctx context.Context, id string, tries int, err error) {
 func (k *Keeper) scan(ctx context.Context) time.Duration {
 	start := time.Now()
 	err := k.once(ctx, func(tx pgx.Tx) error {
+		if err := forgetGone(ctx, tx); err != nil { // as retention deletes, and commands elsewhere
+			return err
+		}
 		rows, _ := tx.Query(ctx, behindSQL)
 		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		for _, id := range ids {

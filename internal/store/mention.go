@@ -1,0 +1,60 @@
+package store
+
+import (
+	"bytes"
+	"encoding/base64"
+	"regexp"
+	"strings"
+)
+
+// What is looked for in a body that nobody could read. A shorter text is no id.
+const (
+	minMention  = 6    // bytes
+	maxMentions = 2000 // of one body; a message mentions some dozens
+)
+
+var (
+	idRun    = regexp.MustCompile(`[A-Za-z0-9._:+/=-]{6,}`)
+	digitRun = regexp.MustCompile(`[0-9]{6,}`)
+	phoneRun = regexp.MustCompile(`[0-9][0-9 ().-]{5,}`)
+)
+
+// mentions returns what in a body may be the id of a person or of a message:
+// each unbroken run of letters, digits and the signs that ids have; each run of
+// digits, and the digits of what is written like a phone number; and the
+// numbers that wamids hold in base64 (docs/privacy.md). Each comes once, and
+// maxMentions at most.
+func mentions(body []byte) []string {
+	body = bytes.ReplaceAll(body, []byte(`\/`), []byte(`/`)) // as Meta writes it
+	var found []string
+	seen := map[string]bool{}
+	add := func(id string) {
+		if len(id) >= minMention && len(found) < maxMentions && !seen[id] {
+			seen[id] = true
+			found = append(found, id)
+		}
+	}
+	for _, run := range idRun.FindAll(body, maxMentions) {
+		add(string(run))
+		if wamid, ok := strings.CutPrefix(string(run), "wamid."); ok {
+			inside, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(wamid, "=")) // as far as it can be read
+			for _, number := range digitRun.FindAll(inside, -1) {
+				add(string(number))
+			}
+		}
+	}
+	for _, run := range digitRun.FindAll(body, maxMentions) {
+		add(string(run))
+	}
+	for _, run := range phoneRun.FindAll(body, maxMentions) {
+		add(strings.Map(onlyDigits, string(run)))
+	}
+	return found
+}
+
+func onlyDigits(r rune) rune {
+	if '0' <= r && r <= '9' {
+		return r
+	}
+	return -1
+}

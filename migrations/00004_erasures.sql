@@ -1,0 +1,45 @@
+-- +goose Up
+CREATE TABLE erasures (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    hash      bytea NOT NULL UNIQUE,
+    cutoff    timestamptz NOT NULL,
+    erased_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE erasure_key (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    key bytea NOT NULL
+);
+
+-- Each uuid brings 122 random bits.
+INSERT INTO erasure_key (key)
+VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')));
+
+-- Who may write answers must obey the tombstones, and so may read them: a server
+-- whose role owns nothing goes on as before.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    writer regrole;
+BEGIN
+    FOR writer IN
+        SELECT DISTINCT acl.grantee FROM pg_class, aclexplode(relacl) AS acl
+        WHERE pg_class.oid = 'flow_responses'::regclass AND acl.privilege_type = 'INSERT' AND acl.grantee <> 0
+    LOOP
+        EXECUTE format('GRANT SELECT ON erasures, erasure_key TO %s', writer);
+    END LOOP;
+END $$;
+-- +goose StatementEnd
+
+COMMENT ON TABLE erasures IS 'A tombstone for each id that was erased: what comes again of it, from a spool, a retry or a replay, is not kept.';
+COMMENT ON COLUMN erasures.id IS 'The number on the receipt.';
+COMMENT ON COLUMN erasures.hash IS 'sha256(erasure_key.key || id), the id being a phone number in digits, a business-scoped user id or a message id.';
+COMMENT ON COLUMN erasures.cutoff IS 'What was sent or received up to here is not kept. infinity for a message, which is one and the same whenever it comes.';
+COMMENT ON COLUMN erasures.erased_at IS 'When the erasure was last asked for.';
+COMMENT ON TABLE erasure_key IS 'The key of the hashes in erasures, one row. Who reads both tables can test a phone number against them: readers of answers should see neither.';
+COMMENT ON COLUMN erasure_key.one IS 'Always true: there is one row.';
+COMMENT ON COLUMN erasure_key.key IS '32 random bytes, made with this table. Without them no tombstone is recognised.';
+
+-- +goose Down
+DROP TABLE erasure_key;
+DROP TABLE erasures;
