@@ -15,6 +15,23 @@ CREATE TABLE erasure_key (
 INSERT INTO erasure_key (key)
 VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')));
 
+-- Its cost is set low, since a statement that calls it for each row of a batch
+-- would else be planned anew each time.
+-- +goose StatementBegin
+CREATE FUNCTION is_erased(message_id text, wa_id text, user_id text, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1 AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM erasure_key, erasures
+        WHERE hash IN (
+                sha256(key || convert_to(message_id, 'UTF8')),
+                sha256(key || convert_to(wa_id, 'UTF8')),
+                sha256(key || convert_to(user_id, 'UTF8')))
+            AND cutoff >= at);
+END
+$$;
+-- +goose StatementEnd
+
 -- Who may write answers must obey the tombstones, and so may read them: a server
 -- whose role owns nothing goes on as before.
 -- +goose StatementBegin
@@ -39,7 +56,9 @@ COMMENT ON COLUMN erasures.erased_at IS 'When the erasure was last asked for.';
 COMMENT ON TABLE erasure_key IS 'The key of the hashes in erasures, one row. Who reads both tables can test a phone number against them: readers of answers should see neither.';
 COMMENT ON COLUMN erasure_key.one IS 'Always true: there is one row.';
 COMMENT ON COLUMN erasure_key.key IS '32 random bytes, made with this table. Without them no tombstone is recognised.';
+COMMENT ON FUNCTION is_erased(text, text, text, timestamptz) IS 'Whether a tombstone covers what has one of these ids and was sent or received at that time. It needs SELECT on erasures and erasure_key.';
 
 -- +goose Down
+DROP FUNCTION is_erased(text, text, text, timestamptz);
 DROP TABLE erasure_key;
 DROP TABLE erasures;
