@@ -66,6 +66,7 @@ type App struct {
 	spool    *spool.Spool
 	keeper   *keeper
 	views    *flows.Keeper
+	old      *store.Retention
 	hooks    *webhook.Handler
 	server   *http.Server
 	aside    *http.Server // serves metrics
@@ -133,6 +134,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	if a.views, err = flows.Open(a.url, a.cfg.FlowIDs, a.log); err != nil {
 		return err
 	}
+	a.old = store.NewRetention(a.db, time.Duration(a.cfg.Retention), a.log)
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
 	a.keeper.saw = a.views.Saw
 	return a.meetDatabase(ctx)
@@ -202,6 +204,7 @@ func (a *App) Serve(ctx context.Context) error {
 	defer stop()
 	tasks.Go(func() { a.keeper.drain(background) })
 	tasks.Go(func() { a.views.Run(background) })
+	tasks.Go(func() { a.old.Run(background) })
 	if a.postgres != nil {
 		tasks.Go(func() { a.tendPostgres(background) })
 	}

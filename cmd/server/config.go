@@ -27,6 +27,7 @@ type config struct {
 	SpoolMaxBytes        int64    `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
 	QuarantineMaxRecords int64    `env:"FLOWKEEP_QUARANTINE_MAX_RECORDS" envDefault:"100000"`
 	QuarantineMaxBytes   int64    `env:"FLOWKEEP_QUARANTINE_MAX_BYTES" envDefault:"1073741824"`
+	Retention            span     `env:"FLOWKEEP_RETENTION"` // 0: for ever
 	LogLevel             string   `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
 	LogFormat            string   `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
 
@@ -63,6 +64,9 @@ func readConfig(environ []string) (config, error) {
 		if bound.value < bound.least {
 			faults = append(faults, fmt.Errorf("%s must be at least %d", bound.name, bound.least))
 		}
+	}
+	if c.Retention != 0 && c.Retention < leastRetention {
+		faults = append(faults, errors.New("FLOWKEEP_RETENTION must be at least 1h, or unset to keep for ever"))
 	}
 	if !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.LogLevel) {
 		faults = append(faults, errors.New("FLOWKEEP_LOG_LEVEL must be trace, debug, info, warn or error"))

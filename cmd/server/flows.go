@@ -17,11 +17,13 @@ import (
 const flowsUsage = `Usage: flowkeep flows
        flowkeep flows name FLOW NAME
        flowkeep flows retype FLOW KEY TYPE
+       flowkeep flows retain FLOW DURATION|default|forever
        flowkeep flows sync
 
   (alone)  list each flow with its answers, and its keys with type and how often they are filled
   name     call the flow's view flows.NAME
   retype   give a key's column a type: boolean, numeric, date, timestamptz, text, text[] or jsonb
+  retain   delete the flow's answers so long after they were stored: 90d, 8760h; or as FLOWKEEP_RETENTION says; or never
   sync     make every view anew from the table
 
 FLOW is a flow's id, or the name of its view.
@@ -43,6 +45,12 @@ func flowViews(ctx context.Context, p program, args []string) error {
 		work = func(ctx context.Context, k *flows.Keeper) error { return k.Name(ctx, word(1), word(2)) }
 	case word(0) == "retype" && flags.NArg() == 4:
 		work = func(ctx context.Context, k *flows.Keeper) error { return k.Retype(ctx, word(1), word(2), word(3)) }
+	case word(0) == "retain" && flags.NArg() == 3:
+		keep, err := retention(word(2))
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		work = func(ctx context.Context, k *flows.Keeper) error { return k.Retain(ctx, word(1), keep) }
 	case word(0) == "sync" && flags.NArg() == 1:
 		work = func(ctx context.Context, k *flows.Keeper) error {
 			n, err := k.Sync(ctx)
@@ -69,6 +77,22 @@ func flowViews(ctx context.Context, p program, args []string) error {
 	})
 }
 
+// retention reads how long a flow's answers are kept: nil is the default, 0 for
+// ever.
+func retention(text string) (*time.Duration, error) {
+	var keep span
+	switch text {
+	case "default":
+		return nil, nil
+	case "forever":
+	default:
+		if err := keep.UnmarshalText([]byte(text)); err != nil || keep < leastRetention {
+			return nil, fmt.Errorf("%q is neither a duration of at least 1h, such as 90d, nor default, nor forever", text)
+		}
+	}
+	return (*time.Duration)(&keep), nil
+}
+
 func listFlows(ctx context.Context, w io.Writer, k *flows.Keeper) error {
 	list, unlinked, err := k.List(ctx)
 	if err != nil {
@@ -85,6 +109,11 @@ func printFlow(w io.Writer, f *flows.Flow) {
 	fmt.Fprintf(w, "%s  %s", printable(f.ID), countAnswers(f.Answers))
 	if f.Answers > 0 {
 		fmt.Fprintf(w, ", %s to %s", f.First.UTC().Format(time.RFC3339), f.Last.UTC().Format(time.RFC3339))
+	}
+	if f.Keep != nil && *f.Keep == 0 {
+		fmt.Fprint(w, ", kept for ever")
+	} else if f.Keep != nil {
+		fmt.Fprintf(w, ", kept for %s", span(*f.Keep))
 	}
 	if f.View == "" {
 		fmt.Fprint(w, "\n  no view: there are too many; its answers are in flows.unlinked. \"flowkeep flows name\" makes one\n\n")

@@ -13,6 +13,7 @@ import (
 // database is away, the process and the build.
 func (a *App) registerMetrics(reg prometheus.Registerer) {
 	reg.MustRegister(a.writer.Collectors()...)
+	reg.MustRegister(a.old.Collectors()...)
 	reg.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		a.spoolGauge("flowkeep_spool_records", "Records that wait in the spool.",

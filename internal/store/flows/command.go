@@ -107,6 +107,24 @@ func (k *Keeper) Retype(ctx context.Context, flowID, key, columnType string) err
 	})
 }
 
+const retainSQL = `UPDATE flow_catalog SET retention = $2::interval WHERE id = $1`
+
+// Retain sets how long the answers of a flow are kept after they were stored: 0
+// is for ever, and nil as long as those of other flows. The flow is given by id,
+// name or view.
+func (k *Keeper) Retain(ctx context.Context, flowID string, keep *time.Duration) error {
+	return k.command(ctx, func(tx pgx.Tx) error {
+		f, err := find(ctx, tx, flowID)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, retainSQL, f.id, keep); err != nil {
+			return fmt.Errorf("write the catalog: %w", err)
+		}
+		return nil
+	})
+}
+
 // command does something in one transaction, and again as long as the views are
 // in use.
 func (k *Keeper) command(ctx context.Context, do func(pgx.Tx) error) error {

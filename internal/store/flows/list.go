@@ -15,9 +15,10 @@ type Flow struct {
 	Answers int64     // in the table
 	First   time.Time // stored_at of the first of them; zero without answers
 	Last    time.Time
-	Columns []Column // in the view's order, after the fixed ones
-	More    bool     // some keys have no column: they are too many, or too long
-	Lists   int64    // answers that are a list, without keys: not in the view
+	Columns []Column       // in the view's order, after the fixed ones
+	More    bool           // some keys have no column: they are too many, or too long
+	Lists   int64          // answers that are a list, without keys: not in the view
+	Keep    *time.Duration // how long answers are kept; 0 is for ever, nil as those of other flows
 }
 
 // Column is what is known of one key of a flow's answers.
@@ -33,7 +34,13 @@ type Column struct {
 const countsSQL = `
 SELECT coalesce(flow_id, ''), count(*), min(stored_at), max(stored_at) FROM flow_responses GROUP BY flow_id`
 
-const catalogSQL = `SELECT id FROM flow_catalog ORDER BY id`
+const catalogSQL = `SELECT id, retention FROM flow_catalog ORDER BY id`
+
+// kept is a flow and how long its answers are kept.
+type kept struct {
+	id   string
+	keep *time.Duration
+}
 
 // List returns every flow of the catalog by id, and the number of answers that
 // have no flow.
@@ -51,16 +58,20 @@ func (k *Keeper) List(ctx context.Context) (list []Flow, unlinked int64, err err
 		}
 		unlinked = counts[""].Answers
 		rows, _ = tx.Query(ctx, catalogSQL)
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f kept, err error) {
+			return f, row.Scan(&f.id, &f.keep)
+		})
 		if err != nil {
 			return fmt.Errorf("read the catalog: %w", err)
 		}
-		for _, id := range ids {
-			f, err := loadFlow(ctx, tx, id)
+		for _, a := range all {
+			f, err := loadFlow(ctx, tx, a.id)
 			if err != nil {
 				return err
 			}
-			list = append(list, f.describe(counts[id]))
+			described := f.describe(counts[a.id])
+			described.Keep = a.keep
+			list = append(list, described)
 		}
 		return nil
 	})
