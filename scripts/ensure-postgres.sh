@@ -7,7 +7,7 @@
 # that will do is oldestMajor there.
 set -euo pipefail
 
-oldest_major=12
+oldest_major=13
 createcluster_conf=/etc/postgresql-common/createcluster.conf
 
 # is_server DIR: does it hold postgres and initdb of a version that will do?

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	oldestMajor = 12
+	oldestMajor = 13
 
 	howToInstall = "install it (Debian, Ubuntu: apt-get install postgresql; " +
 		"Fedora: dnf install postgresql-server; macOS: brew install postgresql), " +
