@@ -61,6 +61,10 @@ bench-full-table: postgres ## the rate at FILL=10000000 rows against an empty ta
 bench-queries: postgres ## plans and times of common queries at FILL=10000000 rows over 200 flows
 	$(BENCH_SERVER) '^BenchmarkQueries$$' -fill $(FILL)
 
+.PHONY: bench-export
+bench-export: postgres ## rows a second and memory of "flowkeep export" at FILL=10000000 rows
+	$(BENCH_SERVER) '^BenchmarkExport$$' -fill $(FILL)
+
 .PHONY: soak
 soak: postgres ## memory under load for SOAK=10m at RATE=1000 a second (0: full speed)
 	$(BENCH_SERVER) '^BenchmarkSoak$$' -soak $(SOAK) -rate $(RATE)

@@ -21,7 +21,7 @@ var (
 	benchSpan     = flag.Duration("span", time.Second, "how long a run is measured")
 	benchSoak     = flag.Duration("soak", 5*time.Second, "BenchmarkSoak: how long")
 	benchRate     = flag.Float64("rate", 1000, "BenchmarkSoak: deliveries a second; 0 = as fast as they are answered")
-	benchFill     = flag.Int("fill", 20_000, "BenchmarkFullTable, BenchmarkQueries: rows in the table before the runs")
+	benchFill     = flag.Int("fill", 20_000, "BenchmarkFullTable, BenchmarkQueries, BenchmarkExport: rows in the table before the runs")
 	benchSink     = flag.String("sink", sinkWriter, "BenchmarkProfile: "+sinkNothing+", "+sinkInsert+" or "+sinkWriter)
 	benchProfiles = flag.String("profiles", "", "BenchmarkProfile: folder for the profiles")
 )

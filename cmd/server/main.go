@@ -51,6 +51,7 @@ func commands() []command {
 		{"quarantine", "list, show, replay or discard what could not be read or stored", quarantine},
 		{"flows", "list the flows and their views; name, retype, retain or sync them", flowViews},
 		{"erase", "remove a person or a message for good, and print a receipt", erase},
+		{"export", "write responses to stdout, as NDJSON or CSV", export},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},

@@ -97,7 +97,7 @@ func (w *warden) flags() *flag.FlagSet {
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&w.filter.Reason, "reason", "", "only records with this reason")
-	flags.StringVar(&w.since, "since", "", "only what was received since: 2026-01-31T12:00:00Z, or 24h ago")
+	flags.StringVar(&w.since, "since", "", "only what was received since: 2026-01-31T12:00:00Z, 2026-01-31, or 24h ago")
 	flags.StringVar(&w.until, "until", "", "only what was received before: likewise")
 	flags.BoolVar(&w.filter.Settled, "settled", false, "list: those that are settled, instead of those that wait")
 	flags.IntVar(&w.limit, "limit", 100, "list: so many at most; 0 = all")
@@ -134,21 +134,6 @@ func (w *warden) parse(flags *flag.FlagSet, args []string) error {
 		return fmt.Errorf("%w: --limit: say 0 for all", errUsage)
 	}
 	return nil
-}
-
-// moment reads a time, or how long before now; empty is the zero time.
-func moment(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return t, fmt.Errorf("%q is neither a time such as 2026-01-31T12:00:00Z nor a span such as 24h", text)
-	}
-	return t, nil
 }
 
 // replay puts records through the parser and the writer of today.

@@ -83,3 +83,7 @@ func describe(ev *zerolog.Event, err error) *zerolog.Event {
 	}
 	return ev.Err(err)
 }
+
+// Unavailable is what the rooms that only read wrap an error of the database
+// with: callers see ErrUnavailable, and its text quotes no row.
+func Unavailable(err error) error { return unavailable(err) }
