@@ -47,6 +47,9 @@ func (a *App) prepareDatabase(ctx context.Context, file, identity string) error 
 	if err := store.MigrateUp(ctx, a.url); err != nil {
 		return err
 	}
+	if err := store.GrantReader(ctx, a.url); err != nil { // "flowkeep migrate up" says so aloud
+		a.log.Debug().Err(err).Msg("readers have no role")
+	}
 	doubts, err := a.db.Doubts(ctx)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"time"
@@ -36,7 +37,12 @@ func migrateUp(ctx context.Context, p program, url string) error {
 		return err
 	}
 	fmt.Fprintln(p.stdout, "the schema is up to date")
-	return nil
+	err := store.GrantReader(ctx, url)
+	if errors.Is(err, store.ErrNoReader) { // nothing needs it
+		fmt.Fprintln(p.stdout, err)
+		return nil
+	}
+	return err
 }
 
 func migrateDown(ctx context.Context, p program, url string) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"flowkeep/internal/store"
 )
 
 // dependentsSQL names what of others depends on a view: views, materialized
@@ -31,13 +33,18 @@ func dependents(ctx context.Context, tx pgx.Tx, view string) ([]string, error) {
 	return list, nil
 }
 
-// grantsSQL returns the statements that give a view's rights again.
+// grantsSQL returns the statements that give a view's rights again, or for a
+// view that is not there yet, those of the role that reads all of them.
 const grantsSQL = `
 SELECT format('GRANT %s ON flows.%I TO %s%s', a.privilege_type, v.relname,
 	CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
 	CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM pg_class v, aclexplode(v.relacl) AS a
-WHERE v.oid = to_regclass('flows.' || quote_ident($1)) AND a.grantee <> v.relowner`
+WHERE v.oid = to_regclass('flows.' || quote_ident($1)) AND a.grantee <> v.relowner
+UNION ALL
+SELECT format('GRANT SELECT ON flows.%I TO %I', $1::text, rolname)
+FROM pg_roles
+WHERE rolname = '` + store.ReaderRole + `' AND to_regclass('flows.' || quote_ident($1)) IS NULL`
 
 func readGrants(ctx context.Context, tx pgx.Tx, view string) ([]string, error) {
 	rows, _ := tx.Query(ctx, grantsSQL, view)

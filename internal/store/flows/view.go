@@ -95,21 +95,19 @@ func keepTypes(wanted, is []column) {
 }
 
 // define makes the view, after dropping it if drop is set. Who could read it
-// before can do so afterwards.
+// before can do so afterwards; a new one can be read by flowkeep's readers.
 func (f *flow) define(ctx context.Context, tx pgx.Tx, columns []column, drop bool) error {
 	view := "flows." + quoteName(f.view)
 	var sql strings.Builder
-	if drop {
-		grants, err := readGrants(ctx, tx, f.view)
-		if err != nil {
-			return err
-		}
-		sql.WriteString("DROP VIEW " + view + ";\n")
-		f.writeView(&sql, view, columns)
-		sql.WriteString(strings.Join(grants, ";\n"))
-	} else {
-		f.writeView(&sql, view, columns)
+	grants, err := readGrants(ctx, tx, f.view)
+	if err != nil {
+		return err
 	}
+	if drop {
+		sql.WriteString("DROP VIEW " + view + ";\n")
+	}
+	f.writeView(&sql, view, columns)
+	sql.WriteString(strings.Join(grants, ";\n"))
 	if _, err := tx.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("make a view: %w", err)
 	}
