@@ -18,11 +18,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
+	"flowkeep/internal/api"
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/localpg"
 	"flowkeep/internal/spool"
 	"flowkeep/internal/store"
 	"flowkeep/internal/store/flows"
+	"flowkeep/internal/store/read"
 	"flowkeep/internal/web"
 	"flowkeep/internal/webhook"
 )
@@ -67,6 +69,7 @@ type App struct {
 	keeper   *keeper
 	views    *flows.Keeper
 	old      *store.Retention
+	reader   *read.Reader // nil: nobody may read
 	hooks    *webhook.Handler
 	server   *http.Server
 	aside    *http.Server // serves metrics
@@ -135,6 +138,11 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	a.old = store.NewRetention(a.db, time.Duration(a.cfg.Retention), a.log)
+	if len(a.cfg.apiTokens) > 0 {
+		if a.reader, err = read.Open(a.url, api.Sessions); err != nil {
+			return err
+		}
+	}
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
 	a.keeper.saw = a.views.Saw
 	return a.meetDatabase(ctx)
@@ -159,6 +167,9 @@ func (a *App) route(kapsoSecrets []string, sink webhook.Sink) {
 	r.NotFound(web.NotFound)
 	r.MethodNotAllowed(web.MethodNotAllowed)
 	a.hooks.Routes(r)
+	if a.reader != nil {
+		api.New(a.reader, a.cfg.apiTokens).Routes(r)
+	}
 	r.Get("/healthz", alive)
 	r.Get("/readyz", (&readiness{app: a}).serve)
 
@@ -238,6 +249,9 @@ func (a *App) Close() error {
 	}
 	if a.views != nil {
 		a.views.Close()
+	}
+	if a.reader != nil {
+		a.reader.Close()
 	}
 	if a.db != nil {
 		a.db.Close()

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+
+	"flowkeep/internal/api"
 )
 
 // config is all of the configuration. It comes from the environment only.
@@ -23,6 +25,7 @@ type config struct {
 	MetricsAddr          string   `env:"FLOWKEEP_METRICS_ADDR"`
 	DataDir              string   `env:"FLOWKEEP_DATA_DIR"`
 	FlowIDs              []string `env:"FLOWKEEP_FLOW_IDS"`
+	APITokens            []string `env:"FLOWKEEP_API_TOKENS"`
 	MaxBodyBytes         int64    `env:"FLOWKEEP_MAX_BODY_BYTES" envDefault:"8388608"`
 	SpoolMaxBytes        int64    `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
 	QuarantineMaxRecords int64    `env:"FLOWKEEP_QUARANTINE_MAX_RECORDS" envDefault:"100000"`
@@ -31,12 +34,14 @@ type config struct {
 	LogLevel             string   `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
 	LogFormat            string   `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
 
+	apiTokens []api.Token // what is kept of APITokens
+
 	unknown []string // FLOWKEEP_* names that mean nothing to us
 }
 
 // secretNames may also be given as NAME_FILE, a file that holds the value.
 func secretNames() []string {
-	return []string{"DATABASE_URL", "KAPSO_WEBHOOK_SECRET", "META_APP_SECRET", "META_VERIFY_TOKEN"}
+	return []string{"DATABASE_URL", "KAPSO_WEBHOOK_SECRET", "META_APP_SECRET", "META_VERIFY_TOKEN", "FLOWKEEP_API_TOKENS"}
 }
 
 // readConfig reads the environment. Every fault is reported at once, and none
@@ -52,6 +57,11 @@ func readConfig(environ []string) (config, error) {
 	if strings.TrimSpace(vars["KAPSO_WEBHOOK_SECRET"]) != "" && len(c.KapsoSecrets) == 0 {
 		faults = append(faults, errors.New("KAPSO_WEBHOOK_SECRET holds no secret"))
 	}
+	var err error
+	if c.apiTokens, err = readTokens(vars["FLOWKEEP_API_TOKENS"], c.APITokens); err != nil {
+		faults = append(faults, err)
+	}
+	c.APITokens = nil
 	for _, bound := range []struct {
 		name         string
 		value, least int64
@@ -87,6 +97,18 @@ func readConfig(environ []string) (config, error) {
 		return config{}, fmt.Errorf("configuration: %w", errors.Join(faults...))
 	}
 	return c, nil
+}
+
+// readTokens refuses a list that says nothing: somebody wanted the API.
+func readTokens(text string, list []string) ([]api.Token, error) {
+	tokens, err := api.ParseTokens(trimmed(list))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("FLOWKEEP_API_TOKENS: %w", err)
+	case text != "" && len(tokens) == 0:
+		return nil, errors.New("FLOWKEEP_API_TOKENS holds no token")
+	}
+	return tokens, nil
 }
 
 // readSecretFiles puts the content of each NAME_FILE under NAME.
@@ -140,6 +162,9 @@ func unknownNames(vars map[string]string) []string {
 		known[field.Tag.Get("env")] = true
 	}
 	var unknown []string
+	for _, name := range secretNames() {
+		known[name+"_FILE"] = true
+	}
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if strings.HasPrefix(name, "FLOWKEEP_") && !known[name] {
 			unknown = append(unknown, name)

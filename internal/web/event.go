@@ -15,8 +15,9 @@ import (
 // Event is what the one log line of a request will say. Handlers add to it;
 // they add counts and reasons, never answers, names, phone numbers or secrets.
 type Event struct {
-	err    error
-	fields []field
+	err     error
+	aborted bool // the handler cut the answer off
+	fields  []field
 }
 
 type field struct {
@@ -92,9 +93,9 @@ func Observe(log zerolog.Logger, reg prometheus.Registerer) func(http.Handler) h
 			defer func() {
 				crash := recover()
 				if crash == http.ErrAbortHandler { //nolint:errorlint // recover returns the very value
-					panic(crash)
+					answer.event.aborted, crash = true, nil // whoever cannot end an answer has said why
 				}
-				cut := crash != nil && answer.status != 0
+				cut := answer.event.aborted || crash != nil && answer.status != 0
 				if crash != nil && !cut {
 					Problem(answer, http.StatusInternalServerError, "")
 				}
@@ -134,7 +135,11 @@ func methodOf(r *http.Request) string {
 }
 
 func (e *Event) write(log zerolog.Logger, method, route string, status int, took time.Duration, crash any) {
-	line := log.WithLevel(levelOf(method, status, crash != nil))
+	level := levelOf(method, status, crash != nil)
+	if e.aborted {
+		level = max(level, zerolog.WarnLevel)
+	}
+	line := log.WithLevel(level)
 	if crash != nil {
 		// A panic's value may quote a body; where it happened is enough.
 		line.Str("stack", string(debug.Stack()))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"os"
 	"testing"
 	"time"
 
@@ -13,16 +12,9 @@ import (
 
 	"flowkeep/internal/store/flows"
 	"flowkeep/internal/store/read"
-	"flowkeep/internal/store/storetest"
 )
 
 const flowID = "1197715005513101"
-
-var postgres *storetest.Server
-
-func TestMain(m *testing.M) {
-	os.Exit(storetest.Run(m, func(s *storetest.Server) { postgres = s }))
-}
 
 // desk is a database with a session of the test's own and a Reader.
 type desk struct {
@@ -34,7 +26,7 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, url: postgres.New(t)}
+	d := &desk{t: t, url: read.Postgres().New(t)}
 	var err error
 	if d.conn, err = pgx.Connect(t.Context(), d.url); err != nil {
 		t.Fatal(err)
