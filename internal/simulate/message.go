@@ -24,6 +24,7 @@ type message struct {
 	random  *random
 	id      string
 	token   string
+	context string // the wamid that it answers; empty: one of no importance
 	sentAt  time.Time
 	iso     [len(isoForm)]byte // sentAt as a template shows it several times
 	answers []byte             // JSON, once they are made
@@ -71,6 +72,9 @@ func (m *message) appendSlot(dst []byte, p *part) []byte {
 	case slotToken:
 		return append(dst, m.token...)
 	case slotContext:
+		if m.context != "" {
+			return append(dst, m.context...)
+		}
 		return appendWamid(dst, m.phone, m.random.next(), m.random.next())
 	case slotUnix:
 		return strconv.AppendInt(dst, m.sentAt.Unix(), 10)
@@ -114,14 +118,11 @@ func appendString(dst, text []byte) []byte {
 	return append(append(dst, text[start:]...), '"')
 }
 
-// phoneDigits is the length of all phone numbers here.
-const phoneDigits = 11
-
 // appendWamid appends a message id as WhatsApp makes them: base64 of a header,
 // the phone number in clear and, after "3A", a hex id, here 18 digits of a and b.
 func appendWamid(dst []byte, phone string, a, b uint64) []byte {
 	var buf [64]byte
-	raw := append(buf[:0], 0x1c, 0x18, phoneDigits)
+	raw := append(buf[:0], 0x1c, 0x18, byte(len(phone))) //nolint:gosec // no number is that long
 	raw = append(raw, phone...)
 	raw = append(raw, 0x15, 0x02, 0x00, 0x12, 0x18, 20, '3', 'A')
 	from := len(raw)
