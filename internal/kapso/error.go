@@ -3,6 +3,7 @@ package kapso
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -82,10 +83,14 @@ func (e *Error) throttled() bool {
 	return slices.Contains([]int{4, 80007, 130429, 131056}, e.Code)
 }
 
+// stoppedMarketing is Kapso's word for a person who wants no marketing from the
+// number (Kapso's OpenAPI description of the proxy).
+const stoppedMarketing = "marketing_preference_stopped"
+
 // final knows the codes that must not be tried again, whatever the status
-// (kapso-facts.md, section 4; the word is from Kapso's OpenAPI description).
+// (kapso-facts.md, section 4).
 func (e *Error) final() bool {
-	return e.Word == "marketing_preference_stopped" ||
+	return e.Word == stoppedMarketing ||
 		slices.Contains([]int{368, 130497, 131031, 131047, 131049, 131050}, e.Code)
 }
 
@@ -182,4 +187,26 @@ func retryAfter(header string, now time.Time) time.Duration {
 		return max(time.Second, date.Sub(now))
 	}
 	return 0
+}
+
+// Reason returns in at most 50 characters why a call failed, with nothing of
+// the server's own text: Meta's code, Kapso's word, the status, or a word of
+// ours.
+func Reason(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		switch {
+		case e.Code != 0:
+			return strconv.Itoa(e.Code)
+		case e.Word == stoppedMarketing:
+			return e.Word
+		}
+		return fmt.Sprintf("status %d", e.Status)
+	}
+	switch {
+	case errors.Is(err, ErrInDoubt):
+		return "no answer"
+	case errors.Is(err, ErrUnreachable):
+		return "unreachable"
+	}
+	return "not called"
 }

@@ -1,6 +1,7 @@
 package kapso
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -145,6 +146,9 @@ func (p *Parameters) check(r *rules) {
 		r.nonEmptyObject("parameters.flowActionPayload.data", payload.Data)
 	}
 }
+
+// Address is the recipient: the phone number, else the user id.
+func (m *Target) Address() string { return cmp.Or(m.To, m.Recipient) }
 
 // number is the recipient as an error of Meta's may repeat it.
 func (m *Target) number() string {

@@ -20,7 +20,7 @@ type KapsoConfig struct {
 	Secret  string          // signs X-Webhook-Signature
 	Think   time.Duration   // how long a person takes to answer
 	Retry   []time.Duration // as Config.Retry
-	Fail    []Failure       // how the first calls end, in this order; afterwards all is well
+	Fail    []Failure       // how the first messages end, in this order; afterwards all is well
 
 	// OnSend is told of every message that was accepted; nil = nobody. Calls never
 	// overlap, and must not call back.
@@ -52,7 +52,7 @@ type Kapso struct {
 	waiting sync.WaitGroup // messages whose events are not all posted
 
 	mu        sync.Mutex
-	calls     int
+	messages  int               // that were sent to it, whatever became of them
 	templates map[string]string // the flow of each created template, by name and language
 	report    KapsoReport
 }
@@ -87,8 +87,8 @@ func NewKapso(c KapsoConfig) (*Kapso, error) {
 			return nil, fmt.Errorf("simulate Kapso: %w", err)
 		}
 	}
-	k.mux.HandleFunc("POST "+KapsoPath+"/v24.0/{id}/messages", k.call(k.takeMessage))
-	k.mux.HandleFunc("POST "+KapsoPath+"/v24.0/{id}/message_templates", k.call(k.takeTemplate))
+	k.mux.HandleFunc("POST "+KapsoPath+"/v24.0/{id}/messages", k.call(k.takeMessage, k.nextFailure))
+	k.mux.HandleFunc("POST "+KapsoPath+"/v24.0/{id}/message_templates", k.call(k.takeTemplate, func() Failure { return FailNot }))
 	return k, nil
 }
 
@@ -114,11 +114,11 @@ func (k *Kapso) count(change func(*KapsoReport)) {
 
 // call wraps what every call has in common: the key, a body of bounded size,
 // and the failures that were ordered.
-func (k *Kapso) call(take func(id string, body []byte) (any, *refusal)) http.HandlerFunc {
+func (k *Kapso) call(take func(id string, body []byte) (any, *refusal), next func() Failure) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 		refused := k.authorize(r)
-		failure := k.nextFailure()
+		failure := next()
 		var answer any
 		switch {
 		case refused != nil:
@@ -153,11 +153,11 @@ func (k *Kapso) authorize(r *http.Request) *refusal {
 func (k *Kapso) nextFailure() Failure {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.calls++
-	if k.calls > len(k.config.Fail) {
+	k.messages++
+	if k.messages > len(k.config.Fail) {
 		return FailNot
 	}
-	return k.config.Fail[k.calls-1]
+	return k.config.Fail[k.messages-1]
 }
 
 // takeMessage accepts a message, or says why not.
