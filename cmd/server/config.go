@@ -21,6 +21,8 @@ type config struct {
 	KapsoSecrets         []string `env:"KAPSO_WEBHOOK_SECRET"`
 	MetaAppSecrets       []string `env:"META_APP_SECRET"`
 	MetaVerifyToken      string   `env:"META_VERIFY_TOKEN"`
+	KapsoAPIKey          string   `env:"KAPSO_API_KEY"`
+	KapsoBaseURL         string   `env:"KAPSO_BASE_URL" envDefault:"https://api.kapso.ai/meta/whatsapp"`
 	Addr                 string   `env:"FLOWKEEP_ADDR" envDefault:":8080"`
 	MetricsAddr          string   `env:"FLOWKEEP_METRICS_ADDR"`
 	DataDir              string   `env:"FLOWKEEP_DATA_DIR"`
@@ -41,7 +43,7 @@ type config struct {
 
 // secretNames may also be given as NAME_FILE, a file that holds the value.
 func secretNames() []string {
-	return []string{"DATABASE_URL", "KAPSO_WEBHOOK_SECRET", "META_APP_SECRET", "META_VERIFY_TOKEN", "FLOWKEEP_API_TOKENS"}
+	return []string{"DATABASE_URL", "KAPSO_WEBHOOK_SECRET", "META_APP_SECRET", "META_VERIFY_TOKEN", "KAPSO_API_KEY", "FLOWKEEP_API_TOKENS"}
 }
 
 // readConfig reads the environment. Every fault is reported at once, and none

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"flowkeep/internal/kapso"
 )
 
 func TestConfig_Defaults(t *testing.T) {
@@ -16,7 +18,7 @@ func TestConfig_Defaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config{Addr: ":8080", MaxBodyBytes: 8 << 20, SpoolMaxBytes: 1 << 30, QuarantineMaxRecords: 100_000, QuarantineMaxBytes: 1 << 30, LogLevel: "info", DataDir: "/data/flowkeep"}
+	want := config{Addr: ":8080", MaxBodyBytes: 8 << 20, SpoolMaxBytes: 1 << 30, QuarantineMaxRecords: 100_000, QuarantineMaxBytes: 1 << 30, LogLevel: "info", DataDir: "/data/flowkeep", KapsoBaseURL: kapso.DefaultBaseURL}
 	if os.Geteuid() == 0 {
 		want.DataDir = "/var/lib/flowkeep"
 	}

@@ -52,6 +52,8 @@ func commands() []command {
 		{"flows", "list the flows and their views; name, retype, retain or sync them", flowViews},
 		{"erase", "remove a person or a message for good, and print a receipt", erase},
 		{"export", "write responses to stdout, as NDJSON or CSV", export},
+		{"send", "flow or template: send a flow, and register it", send},
+		{"template", "create: a template with a FLOW button", template},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},

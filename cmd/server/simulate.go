@@ -24,6 +24,10 @@ func simulateTraffic(ctx context.Context, p program, args []string) error {
 	flags.IntVar(&c.Batch, "batch", 1, "messages in a delivery")
 	flags.Int64Var(&c.Seed, "seed", 0, "same seed, same traffic; 0 = new message ids")
 	mix := flags.String("mix", "", "weights of what to send, such as default=60,custom=25,other=10,duplicate=3,odd=2, or \"responses\"")
+	around := loop{program: p}
+	inLoop := flags.Bool("loop", false, "play Kapso: send --count flows as \"flowkeep send\" does, and post back their statuses and answers")
+	flags.StringVar(&around.listen, "listen", "", "with --loop: play Kapso at this address until interrupted, and send nothing")
+	flags.StringVar(&around.fail, "fail", "", "with --loop: how the first sends end, such as 429,cut,ok,500")
 	retry := flags.Bool("retry", false, "try a refused delivery again as Kapso does: after 10, 40 and 90 s")
 	if err := parseFlags(p, flags, args, 0); err != nil {
 		return err
@@ -39,6 +43,10 @@ func simulateTraffic(ctx context.Context, p program, args []string) error {
 	}
 	if *retry {
 		c.Retry = simulate.KapsoRetry()
+	}
+	if *inLoop {
+		around.traffic = c
+		return around.run(ctx)
 	}
 	if isTerminal(p.stderr) {
 		c.Progress = p.stderr
