@@ -17,6 +17,7 @@ import (
 
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/simulate"
+	"flowkeep/internal/store"
 )
 
 // The page's own objects (sending-flows.txt).
@@ -46,8 +47,12 @@ func kapsoServer(t *testing.T, c simulate.KapsoConfig) (fake *simulate.Kapso, en
 	}
 	server := httptest.NewServer(fake)
 	t.Cleanup(server.Close)
+	url := postgres.New(t)
+	if err := store.MigrateUp(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
 	return fake, []string{
-		"DATABASE_URL=" + postgres.New(t), "FLOWKEEP_DATA_DIR=" + t.TempDir(),
+		"DATABASE_URL=" + url, "FLOWKEEP_DATA_DIR=" + t.TempDir(),
 		"KAPSO_BASE_URL=" + server.URL + simulate.KapsoPath, "KAPSO_API_KEY=" + testAPIKey,
 	}
 }

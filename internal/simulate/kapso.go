@@ -221,7 +221,8 @@ func (k *Kapso) takeTemplate(accountID string, body []byte) (any, *refusal) {
 	return map[string]string{"id": fmt.Sprint(100_000_000_000_000 + k.report.Templates), "status": "APPROVED", "category": template.Category}, nil
 }
 
-// Run posts the events of each message until the context ends.
+// Run posts the events of each message until the context ends, and forgets what
+// still waits then.
 func (k *Kapso) Run(ctx context.Context) {
 	transport := newTransport(DefaultConcurrency)
 	defer transport.CloseIdleConnections()
@@ -241,6 +242,14 @@ func (k *Kapso) Run(ctx context.Context) {
 		})
 	}
 	workers.Wait()
+	for {
+		select {
+		case <-k.queue:
+			k.waiting.Done()
+		default:
+			return
+		}
+	}
 }
 
 // Wait returns once the events of every message are posted, or the context has
