@@ -111,7 +111,7 @@ func (db *DB) erase(ctx context.Context, ids []string, cutoff *string) (*Erasure
 
 const leaveTombstonesSQL = `
 INSERT INTO erasures (hash, cutoff)
-SELECT sha256(key || convert_to(id, 'UTF8')), coalesce($2::text::timestamptz, now()) FROM erasure_key, unnest($1::text[]) AS id
+SELECT sha256(key || convert_to(id, 'UTF8')), coalesce($2::text::timestamptz, now()) FROM ` + keySQL + `, unnest($1::text[]) AS id
 ORDER BY 1
 ON CONFLICT (hash) DO UPDATE SET cutoff = greatest(erasures.cutoff, EXCLUDED.cutoff), erased_at = EXCLUDED.erased_at
 RETURNING id, nullif(cutoff, 'infinity')`
@@ -192,7 +192,7 @@ func (db *DB) delete(ctx context.Context, sql string, args ...any) (deleted int6
 const bodiesSQL = `SELECT id, body FROM quarantine WHERE id > $1 ORDER BY id LIMIT $2`
 
 const sweepQuarantineSQL = `
-DELETE FROM quarantine USING unnest($1::bigint[], $2::text[]) AS mention (record, id), erasure_key, erasures
+DELETE FROM quarantine USING unnest($1::bigint[], $2::text[]) AS mention (record, id), ` + keySQL + `, erasures
 WHERE quarantine.id = record AND hash = sha256(key || convert_to(mention.id, 'UTF8')) AND cutoff >= received_at`
 
 // sweepQuarantine deletes every record, settled or not, that mentions what is
@@ -243,7 +243,10 @@ SELECT coalesce(max(message_id), '') FROM (
 	SELECT message_id FROM flow_responses WHERE message_id > $1 ORDER BY message_id LIMIT $2) AS page`
 
 const eraseAgainSQL = `
-DELETE FROM flow_responses AS item WHERE message_id > $1 AND message_id <= $2 AND ` + coveredSQL
+DELETE FROM flow_responses USING (
+	SELECT erased_among(array_agg(message_id), array_agg(wa_id), array_agg(user_id), array_agg(sent_at), array_agg(received_at)) AS erased
+	FROM flow_responses WHERE message_id > $1 AND message_id <= $2) AS page
+WHERE message_id = ANY(page.erased)`
 
 // EraseAgain deletes whatever a tombstone covers, by looking at every row. It is
 // for tables that were restored from a backup.

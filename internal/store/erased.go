@@ -12,20 +12,12 @@ import (
 // hasErasuresSQL is true once something was erased.
 const hasErasuresSQL = `EXISTS (SELECT FROM erasures)`
 
-// coveredSQL is true of an item, with the columns of a response, that a
-// tombstone covers. An item counts by its own time, so that a retry of an old
-// message is as old as the message.
-const coveredSQL = `is_erased(item.message_id, item.wa_id, item.user_id, least(item.sent_at, item.received_at))`
-
-// isErasedSQL is coveredSQL for statements that mostly run while nothing is
-// erased.
-const isErasedSQL = `CASE WHEN ` + hasErasuresSQL + ` THEN ` + coveredSQL + ` ELSE false END`
+// keySQL is the key of the tombstones; LIMIT tells the planner that there is one.
+const keySQL = `(SELECT key FROM erasure_key LIMIT 1) AS erasure_key`
 
 const erasedAmongSQL = `
-SELECT message_id
-FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
-	AS item (message_id, wa_id, user_id, sent_at, received_at)
-WHERE ` + isErasedSQL
+SELECT unnest(erased_among($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[]))
+WHERE ` + hasErasuresSQL
 
 // markKnown notes why rows were not inserted: they are erased, or their keys
 // were there already.

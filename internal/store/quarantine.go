@@ -24,7 +24,7 @@ const ReasonRejectedByDatabase flowparse.Reason = "rejected_by_database"
 const insertQuarantineSQL = `
 WITH erased AS (
 	SELECT DISTINCT number
-	FROM unnest($7::int[], $8::text[]) AS mention (number, id), erasure_key, erasures
+	FROM unnest($7::int[], $8::text[]) AS mention (number, id), ` + keySQL + `, erasures
 	WHERE ` + hasErasuresSQL + ` AND hash = sha256(key || convert_to(mention.id, 'UTF8')) AND cutoff >= ($1::timestamptz[])[number]
 ), kept AS (
 	INSERT INTO quarantine (received_at, source, reason, detail, headers, body)
