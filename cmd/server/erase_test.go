@@ -166,8 +166,15 @@ func TestErase_Calls(t *testing.T) {
 		t.Errorf("%d tombstones", n)
 	}
 	for _, args := range [][]string{
-		{}, {"--wa-id", "1555123", "--user-id", "x"}, {"--again", "--user-id", "x"}, {"--wa-id", "Ana"}, {"--wa-id", "12"},
-		{"--user-id", "\xff"}, {"--message-id", strings.Repeat("x", 513)}, {"--wa-id", "1555123", "more"}, {"--nonsense"},
+		{},
+		{"--wa-id", "1555123", "--user-id", "x"},
+		{"--again", "--user-id", "x"},
+		{"--wa-id", "Ana"},
+		{"--wa-id", "12"},
+		{"--user-id", "\xff"},
+		{"--message-id", strings.Repeat("x", 513)},
+		{"--wa-id", "1555123", "more"},
+		{"--nonsense"},
 	} {
 		if code, stdout, stderr := runCommand(t, cfg.DatabaseURL, append([]string{"erase"}, args...)...); code != 2 || !strings.Contains(stderr, "usage") {
 			t.Errorf("%q: code %d\n%s\n%s", args, code, stdout, stderr)

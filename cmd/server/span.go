@@ -22,7 +22,7 @@ func (s *span) UnmarshalText(text []byte) error {
 		if err != nil || n > uint64(math.MaxInt64/(24*time.Hour)) {
 			return fmt.Errorf("%q is no number of days", text)
 		}
-		*s = span(n) * span(24*time.Hour) //nolint:gosec // bounded above
+		*s = span(n) * span(24*time.Hour)
 		return nil
 	}
 	d, err := time.ParseDuration(string(text))

@@ -86,7 +86,7 @@ func (db *DB) insertSuspects(ctx context.Context, bad []suspect) (lengths []int6
 		detail[i], headers[i] = b.Detail, headersJSON(d)
 		body[i] = append([]byte{}, b.Body...) // never nil, which would be null: a body can be empty
 		for _, id := range mentions(b.Body) {
-			number, mentioned = append(number, int32(i+1)), append(mentioned, id) //nolint:gosec // at most maxSuspects
+			number, mentioned = append(number, int32(i+1)), append(mentioned, id)
 		}
 	}
 	err = db.twice(ctx, func(conn *pgx.Conn) error {
