@@ -164,7 +164,7 @@ func (s *Spool) Oldest(n, maxBytes int) (entries []Entry, err error) {
 }
 
 // Find returns the keys of all records that match, oldest first. match must not
-// use the spool, nor keep the body.
+// use the spool.
 func (s *Spool) Find(match func(Record) bool) (keys []uint64, err error) {
 	err = s.onDisk(func(d *disk) error {
 		keys, err = d.find(match)
