@@ -116,7 +116,7 @@ func TestAPI_SaysNothingOfWhatWasAsked(t *testing.T) {
 			t.Errorf("%q is told:\n%s\n%s", secret, s.logged(), s.metrics())
 		}
 	}
-	if !strings.Contains(s.logged(), `"token":"api-2"`) || !strings.Contains(s.metrics(), `{route="/api/v1/responses/{message_id}",status="200"} 1`) {
+	if !strings.Contains(s.logged(), `"level":"info","token":"api-2"`) || !strings.Contains(s.metrics(), `{route="/api/v1/responses/{message_id}",status="200"} 1`) {
 		t.Errorf("%s\n%s", s.logged(), s.metrics())
 	}
 }

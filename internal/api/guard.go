@@ -87,6 +87,7 @@ func (g *guard) admit(w http.ResponseWriter, r *http.Request) error {
 	}
 	web.Vouch(r.Context())
 	web.EventOf(w).Text("token", fmt.Sprintf("api-%d", i+1))
+	web.EventOf(w).Audit() // who reads what people wrote is worth a line
 	if !g.requests[i].Allow() {
 		return errTooMany
 	}

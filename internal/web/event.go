@@ -15,9 +15,9 @@ import (
 // Event is what the one log line of a request will say. Handlers add to it;
 // they add counts and reasons, never answers, names, phone numbers or secrets.
 type Event struct {
-	err     error
-	aborted bool // the handler cut the answer off
-	fields  []field
+	err    error
+	least  zerolog.Level // of the line, whatever the answer is
+	fields []field
 }
 
 type field struct {
@@ -28,6 +28,9 @@ type field struct {
 
 // Fail notes the error behind an answer. It stays in the log.
 func (e *Event) Fail(err error) { e.err = err }
+
+// Audit sees to it that the line stands in the usual log, that of a GET too.
+func (e *Event) Audit() { e.least = max(e.least, zerolog.InfoLevel) }
 
 // Text notes a word of ours, unless it is empty.
 func (e *Event) Text(name, text string) {
@@ -92,10 +95,11 @@ func Observe(log zerolog.Logger, reg prometheus.Registerer) func(http.Handler) h
 			answer.event.fields = answer.room[:0]
 			defer func() {
 				crash := recover()
-				if crash == http.ErrAbortHandler { //nolint:errorlint // recover returns the very value
-					answer.event.aborted, crash = true, nil // whoever cannot end an answer has said why
+				aborted := crash == http.ErrAbortHandler //nolint:errorlint // recover returns the very value
+				if aborted {
+					answer.event.least, crash = zerolog.WarnLevel, nil // whoever cannot end an answer has said why
 				}
-				cut := answer.event.aborted || crash != nil && answer.status != 0
+				cut := aborted || crash != nil && answer.status != 0
 				if crash != nil && !cut {
 					Problem(answer, http.StatusInternalServerError, "")
 				}
@@ -135,11 +139,7 @@ func methodOf(r *http.Request) string {
 }
 
 func (e *Event) write(log zerolog.Logger, method, route string, status int, took time.Duration, crash any) {
-	level := levelOf(method, status, crash != nil)
-	if e.aborted {
-		level = max(level, zerolog.WarnLevel)
-	}
-	line := log.WithLevel(level)
+	line := log.WithLevel(max(e.least, levelOf(method, status, crash != nil)))
 	if crash != nil {
 		// A panic's value may quote a body; where it happened is enough.
 		line.Str("stack", string(debug.Stack()))

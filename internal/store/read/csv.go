@@ -60,7 +60,7 @@ func tableSQL(ctx context.Context, tx pgx.Tx, e *Export) (sql string, args []any
 			where.add("flow_id = ?", id)
 		}
 	}
-	where.span(e.Since, e.Until)
+	where.span(timeline(e.Flow == ""), e.Since, e.Until)
 	return "SELECT " + columns + " FROM " + from + where.sql(), where.args, nil
 }
 

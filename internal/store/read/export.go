@@ -45,7 +45,7 @@ func (r *Reader) NDJSON(ctx context.Context, w io.Writer, e *Export) error {
 			}
 			where.add("flow_id = ?", id)
 		}
-		where.span(e.Since, e.Until)
+		where.span(timeline(e.Flow == ""), e.Since, e.Until)
 		var line []byte
 		rows, err := tx.Query(ctx, `SELECT `+responseColumns+` FROM flow_responses`+where.sql(),
 			append([]any{formats(members)}, where.args...)...)
@@ -129,13 +129,24 @@ func (c *conditions) add(part string, args ...any) {
 }
 
 // span takes the bounds that are not zero.
-func (c *conditions) span(since, until time.Time) {
+func (c *conditions) span(by axis, since, until time.Time) {
 	if !since.IsZero() {
-		c.add("stored_at >= ?", since)
+		c.add(by.column+" >= "+by.value, since)
 	}
 	if !until.IsZero() {
-		c.add("stored_at < ?", until)
+		c.add(by.column+" < "+by.value, until)
 	}
+}
+
+// axis is stored_at in the form of which there is an index, and a value on it.
+type axis struct{ column, value string }
+
+// timeline returns the axis of all responses, or that of a flow or a person.
+func timeline(all bool) axis {
+	if all {
+		return axis{"(stored_at AT TIME ZONE 'UTC')", "(?::timestamptz AT TIME ZONE 'UTC')"}
+	}
+	return axis{"stored_at", "?::timestamptz"}
 }
 
 func (c *conditions) sql() string {

@@ -96,7 +96,8 @@ func (q *Query) sql() (sql string, args []any, err error) {
 			where.add(c[0], c[1])
 		}
 	}
-	where.span(q.Since, q.Until)
+	by := timeline(len(where.parts) == 0 && q.FlowToken == "")
+	where.span(by, q.Since, q.Until)
 	direction, compare := "DESC", "<"
 	if q.OldestFirst {
 		direction, compare = "ASC", ">"
@@ -107,10 +108,10 @@ func (q *Query) sql() (sql string, args []any, err error) {
 			return "", nil, err
 		}
 		// The first condition is for the index, which does not hold the id.
-		where.add("stored_at "+compare+"= ?", at)
-		where.add("(stored_at, message_id) "+compare+" (?, ?)", at, id)
+		where.add(by.column+compare+"="+by.value, at)
+		where.add("("+by.column+", message_id) "+compare+" ("+by.value+", ?)", at, id)
 	}
-	order := fmt.Sprintf("\nORDER BY stored_at %[1]s, message_id %[1]s LIMIT %[2]d", direction, q.Limit+1)
+	order := fmt.Sprintf("\nORDER BY %s %[2]s, message_id %[2]s LIMIT %[3]d", by.column, direction, q.Limit+1)
 	if q.FlowToken == "" {
 		return "SELECT " + responseColumns + " FROM flow_responses" + where.sql() + order, where.args, nil
 	}
