@@ -18,8 +18,8 @@ type span time.Duration
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *span) UnmarshalText(text []byte) error {
 	if days, ok := strings.CutSuffix(string(text), "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 64)
-		if err != nil || n > uint64(math.MaxInt64/(24*time.Hour)) {
+		n, err := strconv.ParseInt(days, 10, 64)
+		if err != nil || n < 0 || n > int64(math.MaxInt64/(24*time.Hour)) {
 			return fmt.Errorf("%q is no number of days", text)
 		}
 		*s = span(n) * span(24*time.Hour)

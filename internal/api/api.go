@@ -199,5 +199,5 @@ func writeJSON(w http.ResponseWriter, body []byte) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(append(body, '\n')) //nolint:gosec // JSON is never taken for HTML; a client that is gone misses its answer
+	_, _ = w.Write(append(body, '\n')) // a client that is gone misses its answer
 }
