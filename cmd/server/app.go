@@ -133,8 +133,8 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	if a.views, err = flows.Open(a.url, a.cfg.FlowIDs, a.log); err != nil {
 		return err
 	}
+	a.writer.Tell(a.views.Saw)
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
-	a.keeper.saw = a.views.Saw
 	return a.meetDatabase(ctx)
 }
 

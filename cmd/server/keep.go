@@ -31,7 +31,6 @@ type keeper struct {
 	db      *store.DB
 	parser  *flowparse.Parser
 	prepare func(context.Context) error // brings the schema up to date; nil once that is done
-	saw     func(flowID string)         // is told which flows have new answers
 	log     zerolog.Logger
 
 	away atomic.Bool   // the database did not answer last time: go straight to the spool
@@ -39,7 +38,7 @@ type keeper struct {
 }
 
 func newKeeper(w *store.Writer, s *spool.Spool, db *store.DB, p *flowparse.Parser, log zerolog.Logger) *keeper {
-	k := &keeper{writer: w, spool: s, db: db, parser: p, saw: func(string) {}, log: log, wake: make(chan struct{}, 1)}
+	k := &keeper{writer: w, spool: s, db: db, parser: p, log: log, wake: make(chan struct{}, 1)}
 	k.wake <- struct{}{} // what an earlier process left in the spool
 	return k
 }
@@ -57,7 +56,6 @@ func (k *keeper) Keep(ctx context.Context, d *flowparse.Delivery) (webhook.Kept,
 		if known != nil {
 			results = known
 		}
-		k.tell(d, known)
 		if err == nil {
 			return count(results), nil
 		}
@@ -73,15 +71,6 @@ func (k *keeper) Keep(ctx context.Context, d *flowparse.Delivery) (webhook.Kept,
 	kept := count(results)
 	kept.Spooled = len(rest)
 	return kept, nil
-}
-
-// tell tells which flows of a delivery have answers that are committed.
-func (k *keeper) tell(d *flowparse.Delivery, results []store.Result) {
-	for i := range min(len(d.Responses), len(results)) {
-		if results[i] == store.Stored || results[i] == store.Duplicate {
-			k.saw(d.Responses[i].FlowID)
-		}
-	}
 }
 
 // suspect takes the database for away after a failed Put, unless it was only

@@ -89,7 +89,7 @@ func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, er
 	stored, err := w.db.insertRows(ctx, rows)
 	switch {
 	case err == nil:
-		markStored(rows, stored)
+		w.markStored(rows, stored)
 		return nil, nil
 	case !isRowFault(err):
 		return nil, unavailable(err)
@@ -105,15 +105,19 @@ func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, er
 	return append(left, right...), errors.Join(errLeft, errRight)
 }
 
-// markStored notes the result of every row: stored holds the new keys.
-func markStored(rows []entry, stored []string) {
-	slices.Sort(stored) // RETURNING promises no order
+// markStored notes the result of every row, and tells of its flow: stored holds
+// the rows that are new, by key.
+func (w *Writer) markStored(rows []entry, stored []storedRow) {
 	for _, e := range rows {
-		result := Duplicate
-		if _, isNew := slices.BinarySearch(stored, e.response().MessageID); isNew {
-			result = Stored
+		result, flowID := Duplicate, e.response().FlowID
+		i, isNew := slices.BinarySearchFunc(stored, e.response().MessageID, func(s storedRow, id string) int {
+			return cmp.Compare(s.messageID, id)
+		})
+		if isNew {
+			result, flowID = Stored, stored[i].flowID
 		}
 		e.job.results[e.item] = result
+		w.saw(flowID)
 	}
 }
 

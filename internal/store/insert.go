@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,29 +13,48 @@ import (
 	"flowkeep/internal/flowparse"
 )
 
-// insertResponsesSQL stores new rows and returns their keys. The conflict
-// clause changes nothing, but locks the old row, so that a duplicate is
-// reported only once the first copy is as durable as a new row would be
-// (postgres-at-scale.md, section a). It needs each key once.
+// insertResponsesSQL stores new rows and returns their keys and flows. What the
+// register of sends says of a row's flow is better than what the parser found,
+// unless that is a configured id. The conflict clause changes nothing, but locks
+// the old row, so that a duplicate is reported only once the first copy is as
+// durable as a new row would be (postgres-at-scale.md, section a). It needs each
+// key once.
 const insertResponsesSQL = `
 INSERT INTO flow_responses (
 	message_id, flow_token, token_kind, flow_id, flow_id_source, flow_name,
 	response, response_status, phone_number_id, wa_id, user_id, contact_name,
 	conversation_id, context_message_id, source, idempotency_key, raw, sent_at, received_at)
-SELECT * FROM unnest(
+SELECT r.message_id, r.flow_token,
+	CASE WHEN linked.flow_id IS NULL OR r.token_kind = 'none' THEN r.token_kind WHEN r.flow_token = linked.flow_id THEN 'flow_id' ELSE 'custom' END,
+	coalesce(linked.flow_id, r.flow_id),
+	CASE WHEN message.flow_id IS NOT NULL THEN 'sent_message' WHEN token.flow_id IS NOT NULL THEN 'registered_token' ELSE r.flow_id_source END,
+	r.flow_name, r.response, r.response_status, r.phone_number_id, r.wa_id, r.user_id, r.contact_name,
+	r.conversation_id, r.context_message_id, r.source, r.idempotency_key, r.raw, r.sent_at, r.received_at
+FROM unnest(
 	$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
 	$7::jsonb[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
 	$13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[], $18::timestamptz[], $19::timestamptz[])
+	AS r (message_id, flow_token, token_kind, flow_id, flow_id_source, flow_name,
+		response, response_status, phone_number_id, wa_id, user_id, contact_name,
+		conversation_id, context_message_id, source, idempotency_key, raw, sent_at, received_at)
+LEFT JOIN LATERAL (
+	SELECT flow_id FROM flow_sends WHERE wamid = r.context_message_id LIMIT 1
+) AS message ON r.flow_id_source IS DISTINCT FROM 'known_flow'
+LEFT JOIN LATERAL (
+	SELECT min(flow_id) AS flow_id FROM flow_sends WHERE flow_token = r.flow_token AND r.token_kind <> 'none'
+	HAVING min(flow_id) = max(flow_id)
+) AS token ON r.flow_id_source IS DISTINCT FROM 'known_flow'
+CROSS JOIN LATERAL (SELECT coalesce(message.flow_id, token.flow_id) AS flow_id) AS linked
 ON CONFLICT (message_id) DO UPDATE SET message_id = EXCLUDED.message_id WHERE false
-RETURNING message_id`
+RETURNING message_id, flow_id`
 
 // insertStatement is the statement's name in a session that keeps it prepared.
 const insertStatement = "flowkeep_insert_responses"
 
 // insertRows sends one statement, once more if a session turned out to be dead
-// or lost a race: the statement may be repeated at will. It returns the keys of
-// the rows that are new.
-func (db *DB) insertRows(ctx context.Context, rows []entry) (stored []string, err error) {
+// or lost a race: the statement may be repeated at will. It returns the rows
+// that are new, by key.
+func (db *DB) insertRows(ctx context.Context, rows []entry) (stored []storedRow, err error) {
 	params := responseColumns(rows)
 	err = db.twice(ctx, func(conn *pgx.Conn) error {
 		stored, err = runInsert(ctx, conn, params)
@@ -42,13 +63,17 @@ func (db *DB) insertRows(ctx context.Context, rows []entry) (stored []string, er
 	if err != nil {
 		return nil, fmt.Errorf("insert batch: %w", err)
 	}
+	slices.SortFunc(stored, func(a, b storedRow) int { return cmp.Compare(a.messageID, b.messageID) }) // RETURNING promises no order
 	return stored, nil
 }
+
+// storedRow is a row that is new, and the flow that it got; empty if none.
+type storedRow struct{ messageID, flowID string }
 
 // runInsert executes the statement as the connection string's
 // default_query_exec_mode wants it: prepared once a session, or, for a pooler
 // that does not know prepared statements, without a name each time.
-func runInsert(ctx context.Context, conn *pgx.Conn, params [][]byte) (stored []string, err error) {
+func runInsert(ctx context.Context, conn *pgx.Conn, params [][]byte) (stored []storedRow, err error) {
 	binary := []int16{pgx.BinaryFormatCode}
 	var result *pgconn.ResultReader
 	if conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
@@ -61,7 +86,7 @@ func runInsert(ctx context.Context, conn *pgx.Conn, params [][]byte) (stored []s
 		result = conn.PgConn().ExecParams(ctx, insertResponsesSQL, params, nil, binary, binary)
 	}
 	for result.NextRow() {
-		stored = append(stored, string(result.Values()[0]))
+		stored = append(stored, storedRow{string(result.Values()[0]), string(result.Values()[1])})
 	}
 	_, err = result.Close()
 	return stored, err

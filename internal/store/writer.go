@@ -34,6 +34,7 @@ type Writer struct {
 	queueRows  int
 	metrics    writerMetrics
 	quarantine quarantineGate
+	saw        func(flowID string)
 	workers    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -80,13 +81,17 @@ func (e entry) bytes() int {
 // NewWriter starts workers goroutines that commit batches of what Put hands
 // them. queueRows bounds what waits. Close ends them.
 func NewWriter(db *DB, workers, queueRows int, log zerolog.Logger) *Writer {
-	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics(), quarantine: quarantineGate{log: log}}
+	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics(), quarantine: quarantineGate{log: log}, saw: func(string) {}}
 	w.nonEmpty.L = &w.mu
 	for range workers {
 		w.workers.Go(w.work)
 	}
 	return w
 }
+
+// Tell has saw called with the flow of each row that is committed, which can be
+// empty. It must not wait. It is to be called before the first Put.
+func (w *Writer) Tell(saw func(flowID string)) { w.saw = saw }
 
 // Put makes the delivery's items durable and says what became of each,
 // responses first, then rejects. With an error, which wraps ErrUnavailable, a

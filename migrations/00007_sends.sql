@@ -1,0 +1,71 @@
+-- +goose Up
+CREATE TABLE flow_sends (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    wamid           text COLLATE "C" UNIQUE,
+    flow_id         text NOT NULL,
+    flow_token      text,
+    recipient       text,
+    phone_number_id text,
+    kind            text NOT NULL DEFAULT 'interactive',
+    template        text,
+    context         jsonb NOT NULL DEFAULT '{}',
+    sent_at         timestamptz NOT NULL DEFAULT now(),
+    status          text NOT NULL DEFAULT 'sent',
+    delivered_at    timestamptz,
+    read_at         timestamptz,
+    failed_at       timestamptz,
+    failure         text,
+    registered_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sought_at       timestamptz NOT NULL DEFAULT '-infinity',
+    linked_at       timestamptz,
+    CONSTRAINT wamid_has_1_to_512_bytes CHECK (octet_length(wamid) BETWEEN 1 AND 512),
+    CONSTRAINT flow_id_has_1_to_200_bytes CHECK (octet_length(flow_id) BETWEEN 1 AND 200),
+    CONSTRAINT flow_token_has_1_to_1024_bytes CHECK (octet_length(flow_token) BETWEEN 1 AND 1024),
+    CONSTRAINT recipient_is_digits_or_a_user_id CHECK (octet_length(recipient) <= 512 AND recipient ~ '^([0-9]+|[A-Za-z].*)$'),
+    CONSTRAINT kind_is_interactive_or_template CHECK (kind IN ('interactive', 'template')),
+    CONSTRAINT context_is_an_object CHECK (jsonb_typeof(context) = 'object'),
+    CONSTRAINT status_is_known CHECK (status IN ('pending', 'sent', 'delivered', 'read', 'failed', 'in_doubt')),
+    CONSTRAINT what_was_sent_has_a_wamid CHECK (wamid IS NOT NULL OR status IN ('pending', 'failed', 'in_doubt')),
+    CONSTRAINT failure_has_at_most_200_bytes CHECK (octet_length(failure) <= 200)
+);
+
+-- The flows of a token; the sends of a flow, newest first; those of a person;
+-- those whose answers are still to be looked for.
+CREATE INDEX flow_sends_token_idx ON flow_sends (flow_token, flow_id) WHERE flow_token IS NOT NULL;
+CREATE INDEX flow_sends_flow_idx ON flow_sends (flow_id, sent_at DESC);
+CREATE INDEX flow_sends_recipient_idx ON flow_sends (recipient) WHERE recipient IS NOT NULL;
+CREATE INDEX flow_sends_unsought_idx ON flow_sends (sought_at) WHERE linked_at IS NULL AND status <> 'pending';
+
+COMMENT ON TABLE flow_sends IS 'The register of sends: one row for each message with a Flow that went out, or was about to. Insert your own: only wamid and flow_id are needed.';
+COMMENT ON COLUMN flow_sends.id IS 'The send''s number.';
+COMMENT ON COLUMN flow_sends.wamid IS 'The message''s id, as the call that sent it returned it. Null while that is not known. A wamid contains the phone number: treat it as personal data.';
+COMMENT ON COLUMN flow_sends.flow_id IS 'The flow that was sent (Meta''s id, as in flow_responses.flow_id).';
+COMMENT ON COLUMN flow_sends.flow_token IS 'The flow token that was sent; null if none was chosen.';
+COMMENT ON COLUMN flow_sends.recipient IS 'Whom it was sent to: the phone number, digits only, or the business-scoped user id.';
+COMMENT ON COLUMN flow_sends.phone_number_id IS 'Meta''s id of the business number that sent it.';
+COMMENT ON COLUMN flow_sends.kind IS 'interactive: within the 24 hours after the person wrote. template: a template with a button that opens the flow.';
+COMMENT ON COLUMN flow_sends.template IS 'The template''s name; null if it is none.';
+COMMENT ON COLUMN flow_sends.context IS 'The sender''s own: order id, user id, whatever the answer is to be joined with.';
+COMMENT ON COLUMN flow_sends.sent_at IS 'When it was sent.';
+COMMENT ON COLUMN flow_sends.status IS 'pending: about to be sent. sent, delivered, read: what WhatsApp told last; it never goes back. failed: it did not go out, or was not delivered. in_doubt: it may have gone out, nobody knows.';
+COMMENT ON COLUMN flow_sends.delivered_at IS 'When it reached the person; null if not, or if nobody told.';
+COMMENT ON COLUMN flow_sends.read_at IS 'When the person read it; null if not, or if nobody told.';
+COMMENT ON COLUMN flow_sends.failed_at IS 'When it failed.';
+COMMENT ON COLUMN flow_sends.failure IS 'Why it failed or is in doubt: a code of Meta''s or a stable word, never personal text.';
+COMMENT ON COLUMN flow_sends.registered_at IS 'When this row was written.';
+COMMENT ON COLUMN flow_sends.sought_at IS 'flowkeep''s own mark: when answers that came before this row were last looked for.';
+COMMENT ON COLUMN flow_sends.linked_at IS 'flowkeep''s own mark: when they were looked for the last time; null while they will be again.';
+
+-- What is sought for a send that is registered after its answer came: answers
+-- to its message, and answers with its token whose flow is not known for sure.
+-- Ids and tokens can be longer than an index entry may be.
+CREATE INDEX flow_responses_context_idx ON flow_responses (left(context_message_id, 200) COLLATE "C") WHERE context_message_id IS NOT NULL;
+CREATE INDEX flow_responses_unsure_idx ON flow_responses (left(flow_token, 200))
+    WHERE token_kind <> 'none' AND (flow_id_source IS NULL OR flow_id_source = 'answer_field');
+
+COMMENT ON COLUMN flow_responses.flow_id_source IS 'What told us the flow, best first: known_flow (configured id), sent_message (the answered message is in flow_sends), registered_token (its token is), answer_field (an answer says it), token_shape (a guess). A better one replaces it.';
+
+-- +goose Down
+DROP INDEX flow_responses_unsure_idx;
+DROP INDEX flow_responses_context_idx;
+DROP TABLE flow_sends;
