@@ -56,6 +56,36 @@ COMMENT ON COLUMN flow_sends.registered_at IS 'When this row was written.';
 COMMENT ON COLUMN flow_sends.sought_at IS 'flowkeep''s own mark: when answers that came before this row were last looked for.';
 COMMENT ON COLUMN flow_sends.linked_at IS 'flowkeep''s own mark: when they were looked for the last time; null while they will be again.';
 
+-- The layers by which an answer is linked to its flow, in one place. It is a
+-- function so that the statements that use it stay cheap to plan.
+-- +goose StatementBegin
+CREATE FUNCTION link_response(
+    context_message_id text, flow_token text, INOUT token_kind text, INOUT flow_id text, INOUT flow_id_source text
+) LANGUAGE plpgsql STABLE COST 1 AS $$
+DECLARE
+    sent_flow text;
+    found_by  text := 'sent_message';
+BEGIN
+    IF flow_id_source IN ('known_flow', 'sent_message') THEN
+        RETURN;
+    END IF;
+    SELECT s.flow_id INTO sent_flow FROM flow_sends s WHERE s.wamid = link_response.context_message_id;
+    IF sent_flow IS NULL AND token_kind <> 'none' AND flow_id_source IS DISTINCT FROM 'registered_token' THEN
+        found_by := 'registered_token';
+        SELECT min(s.flow_id) INTO sent_flow FROM flow_sends s WHERE s.flow_token = link_response.flow_token
+        HAVING min(s.flow_id) = max(s.flow_id);
+    END IF;
+    IF sent_flow IS NOT NULL THEN
+        flow_id := sent_flow;
+        flow_id_source := found_by;
+        token_kind := CASE WHEN token_kind = 'none' THEN 'none' WHEN flow_token = sent_flow THEN 'flow_id' ELSE 'custom' END;
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
+COMMENT ON FUNCTION link_response(text, text, text, text, text) IS 'The flow of an answer and what tells it, by the register of sends if that is better than what is known: by the message that it answers, else by its token, if all sends with it agree on one flow.';
+
 -- What is sought for a send that is registered after its answer came: answers
 -- to its message, and answers with its token whose flow is not known for sure.
 -- Ids and tokens can be longer than an index entry may be.
@@ -68,4 +98,5 @@ COMMENT ON COLUMN flow_responses.flow_id_source IS 'What told us the flow, best 
 -- +goose Down
 DROP INDEX flow_responses_unsure_idx;
 DROP INDEX flow_responses_context_idx;
+DROP FUNCTION link_response(text, text, text, text, text);
 DROP TABLE flow_sends;

@@ -13,9 +13,8 @@ import (
 	"flowkeep/internal/flowparse"
 )
 
-// insertResponsesSQL stores new rows and returns their keys and flows. What the
-// register of sends says of a row's flow is better than what the parser found,
-// unless that is a configured id. The conflict clause changes nothing, but locks
+// insertResponsesSQL stores new rows and returns their keys and flows. Who
+// registers no sends does not pay for looking into the register. The conflict clause changes nothing, but locks
 // the old row, so that a duplicate is reported only once the first copy is as
 // durable as a new row would be (postgres-at-scale.md, section a). It needs each
 // key once.
@@ -25,9 +24,7 @@ INSERT INTO flow_responses (
 	response, response_status, phone_number_id, wa_id, user_id, contact_name,
 	conversation_id, context_message_id, source, idempotency_key, raw, sent_at, received_at)
 SELECT r.message_id, r.flow_token,
-	CASE WHEN linked.flow_id IS NULL OR r.token_kind = 'none' THEN r.token_kind WHEN r.flow_token = linked.flow_id THEN 'flow_id' ELSE 'custom' END,
-	coalesce(linked.flow_id, r.flow_id),
-	CASE WHEN message.flow_id IS NOT NULL THEN 'sent_message' WHEN token.flow_id IS NOT NULL THEN 'registered_token' ELSE r.flow_id_source END,
+	coalesce(linked.token_kind, r.token_kind), coalesce(linked.flow_id, r.flow_id), coalesce(linked.flow_id_source, r.flow_id_source),
 	r.flow_name, r.response, r.response_status, r.phone_number_id, r.wa_id, r.user_id, r.contact_name,
 	r.conversation_id, r.context_message_id, r.source, r.idempotency_key, r.raw, r.sent_at, r.received_at
 FROM unnest(
@@ -38,13 +35,9 @@ FROM unnest(
 		response, response_status, phone_number_id, wa_id, user_id, contact_name,
 		conversation_id, context_message_id, source, idempotency_key, raw, sent_at, received_at)
 LEFT JOIN LATERAL (
-	SELECT flow_id FROM flow_sends WHERE wamid = r.context_message_id LIMIT 1
-) AS message ON r.flow_id_source IS DISTINCT FROM 'known_flow'
-LEFT JOIN LATERAL (
-	SELECT min(flow_id) AS flow_id FROM flow_sends WHERE flow_token = r.flow_token AND r.token_kind <> 'none'
-	HAVING min(flow_id) = max(flow_id)
-) AS token ON r.flow_id_source IS DISTINCT FROM 'known_flow'
-CROSS JOIN LATERAL (SELECT coalesce(message.flow_id, token.flow_id) AS flow_id) AS linked
+	SELECT link.* FROM link_response(r.context_message_id, r.flow_token, r.token_kind, r.flow_id, r.flow_id_source) AS link
+	WHERE (SELECT EXISTS (SELECT FROM flow_sends))
+) AS linked ON true
 ON CONFLICT (message_id) DO UPDATE SET message_id = EXCLUDED.message_id WHERE false
 RETURNING message_id, flow_id`
 
