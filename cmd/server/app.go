@@ -23,6 +23,7 @@ import (
 	"flowkeep/internal/spool"
 	"flowkeep/internal/store"
 	"flowkeep/internal/store/flows"
+	"flowkeep/internal/store/sends"
 	"flowkeep/internal/web"
 	"flowkeep/internal/webhook"
 )
@@ -202,6 +203,7 @@ func (a *App) Serve(ctx context.Context) error {
 	defer stop()
 	tasks.Go(func() { a.keeper.drain(background) })
 	tasks.Go(func() { a.views.Run(background) })
+	tasks.Go(func() { sends.Link(background, a.views, a.log) })
 	if a.postgres != nil {
 		tasks.Go(func() { a.tendPostgres(background) })
 	}

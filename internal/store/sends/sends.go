@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
 
@@ -181,17 +180,12 @@ func (r *Register) settle(ctx context.Context, as, sql string, id int64, detail 
 const durablySQL = `
 SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '2s', true), set_config('statement_timeout', '30s', true)`
 
-// durably does something in one transaction. Its error has no text of the
-// database's, which may quote values.
+// durably does something in one transaction.
 func (r *Register) durably(ctx context.Context, do func(pgx.Tx) error) error {
-	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+	return hush(pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, durablySQL); err != nil {
 			return err
 		}
 		return do(tx)
-	})
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("the database refuses it: SQLSTATE %s", pg.Code)
-	}
-	return err
+	}))
 }
