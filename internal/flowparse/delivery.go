@@ -34,8 +34,9 @@ type FlowIDSource string
 
 // What can tell a flow.
 const (
-	FlowFromKnownFlow  FlowIDSource = "known_flow"  // the token is one of the configured flow ids
-	FlowFromTokenShape FlowIDSource = "token_shape" // a guess: the token looks like a flow id
+	FlowFromKnownFlow   FlowIDSource = "known_flow"   // the token is one of the configured flow ids
+	FlowFromAnswerField FlowIDSource = "answer_field" // an answer says it
+	FlowFromTokenShape  FlowIDSource = "token_shape"  // a guess: the token looks like a flow id
 )
 
 // Status says how a response's answers were obtained.

@@ -57,7 +57,7 @@ func checkResponse(t *testing.T, r Response) {
 	if y := r.SentAt.Year(); !r.SentAt.IsZero() && (y < firstYear || y > lastYear) {
 		t.Fatalf("sent at %v", r.SentAt)
 	}
-	if (r.TokenKind == TokenFlowID) != (r.FlowID != "") || (r.FlowID != "") != (r.FlowIDSource != "") {
+	if (r.TokenKind == TokenFlowID) != (r.FlowID != "" && token == r.FlowID) || (r.FlowID != "") != (r.FlowIDSource != "") {
 		t.Fatalf("token kind %q, flow id %q, source %q", r.TokenKind, r.FlowID, r.FlowIDSource)
 	}
 	if len(r.Raw) == 0 || !json.Valid(r.Raw) {
