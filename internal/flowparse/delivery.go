@@ -76,7 +76,8 @@ type Delivery struct {
 	ReceivedAt     time.Time
 	Responses      []Response
 	Rejects        []Reject
-	Ignored        int // items that are well formed and not Flow responses
+	Ignored        int          // items that are well formed and not Flow responses
+	Statuses       []SendStatus // what some of the ignored ones say of messages that we sent
 }
 
 // Response is one Flow response. An empty string means that the sender did not

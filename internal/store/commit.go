@@ -20,13 +20,15 @@ func (w *Writer) commit(batch []entry) error {
 	defer func() { w.metrics.commitSeconds.Observe(time.Since(start).Seconds()) }()
 	w.metrics.batchRows.Observe(float64(len(batch)))
 
-	var rows []entry
+	var rows, events []entry
 	var bad []suspect
 	for _, e := range batch {
 		if e.response() != nil {
 			rows = append(rows, e)
+		} else if r := e.reject(); r != nil {
+			bad = append(bad, suspect{entry: e, Reject: *r})
 		} else {
-			bad = append(bad, suspect{entry: e, Reject: *e.reject()})
+			events = append(events, e)
 		}
 	}
 	// Sorted, so that writers everywhere lock shared keys in one order; stable,
@@ -38,6 +40,9 @@ func (w *Writer) commit(batch []entry) error {
 	bad = append(bad, poison...)
 	if len(bad) > 0 {
 		err = errors.Join(err, w.storeSuspects(ctx, bad))
+	}
+	if len(events) > 0 {
+		err = errors.Join(err, w.storeStatuses(ctx, events))
 	}
 	if err != nil {
 		w.metrics.failures.Inc()
