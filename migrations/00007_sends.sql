@@ -72,8 +72,11 @@ BEGIN
     SELECT s.flow_id INTO sent_flow FROM flow_sends s WHERE s.wamid = link_response.context_message_id;
     IF sent_flow IS NULL AND token_kind <> 'none' AND flow_id_source IS DISTINCT FROM 'registered_token' THEN
         found_by := 'registered_token';
-        SELECT min(s.flow_id) INTO sent_flow FROM flow_sends s WHERE s.flow_token = link_response.flow_token
-        HAVING min(s.flow_id) = max(s.flow_id);
+        -- The first and the last by the index: a token can have a million sends.
+        SELECT first.flow_id INTO sent_flow
+        FROM (SELECT s.flow_id FROM flow_sends s WHERE s.flow_token = link_response.flow_token ORDER BY s.flow_id LIMIT 1) AS first
+        JOIN (SELECT s.flow_id FROM flow_sends s WHERE s.flow_token = link_response.flow_token ORDER BY s.flow_id DESC LIMIT 1) AS last
+            ON first.flow_id = last.flow_id;
     END IF;
     IF sent_flow IS NOT NULL THEN
         flow_id := sent_flow;
@@ -95,7 +98,71 @@ CREATE INDEX flow_responses_unsure_idx ON flow_responses (left(flow_token, 200))
 
 COMMENT ON COLUMN flow_responses.flow_id_source IS 'What told us the flow, best first: known_flow (configured id), sent_message (the answered message is in flow_sends), registered_token (its token is), answer_field (an answer says it), token_shape (a guess). A better one replaces it.';
 
+-- The send that an answer belongs to: that of the message that it answers, else
+-- the only one that has its token.
+CREATE VIEW flow_answers AS
+SELECT r.message_id, r.flow_id, r.flow_id_source, r.flow_token, r.token_kind, r.wa_id, r.contact_name, r.response,
+    r.sent_at, r.received_at, r.stored_at,
+    coalesce(message.id, token.id) AS send_id, send.wamid AS send_wamid, send.sent_at AS send_sent_at,
+    send.template AS send_template, send.context AS send_context
+FROM flow_responses AS r
+LEFT JOIN flow_sends AS message ON message.wamid = r.context_message_id
+LEFT JOIN LATERAL (
+    SELECT min(two.id) AS id
+    FROM (
+        SELECT s.id FROM flow_sends AS s
+        WHERE message.id IS NULL AND r.token_kind <> 'none' AND s.flow_token = r.flow_token
+        LIMIT 2
+    ) AS two
+    HAVING count(*) = 1
+) AS token ON true
+LEFT JOIN flow_sends AS send ON send.id = coalesce(message.id, token.id);
+
+COMMENT ON VIEW flow_answers IS 'Every answer, with what was registered of the send that it answers.';
+COMMENT ON COLUMN flow_answers.message_id IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.flow_id IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.flow_id_source IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.flow_token IS 'As in flow_responses. To find a custom token quickly: token_kind = ''custom'' AND left(flow_token, 200) = …';
+COMMENT ON COLUMN flow_answers.token_kind IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.wa_id IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.contact_name IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.response IS 'The answers, as in flow_responses.';
+COMMENT ON COLUMN flow_answers.sent_at IS 'The answer''s own time, as in flow_responses.';
+COMMENT ON COLUMN flow_answers.received_at IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.stored_at IS 'As in flow_responses.';
+COMMENT ON COLUMN flow_answers.send_id IS 'flow_sends.id of the send that it answers: that of the message, else the only one with the token. Null if none is registered.';
+COMMENT ON COLUMN flow_answers.send_wamid IS 'That send''s wamid.';
+COMMENT ON COLUMN flow_answers.send_sent_at IS 'When it was sent.';
+COMMENT ON COLUMN flow_answers.send_template IS 'Its template, if it was one.';
+COMMENT ON COLUMN flow_answers.send_context IS 'Its context: the sender''s own order id, user id and so on.';
+
+CREATE VIEW flow_funnel AS
+SELECT s.flow_id, (s.sent_at AT TIME ZONE 'UTC')::date AS day,
+    count(*) FILTER (WHERE s.status IN ('sent', 'delivered', 'read')) AS sent,
+    count(*) FILTER (WHERE s.status IN ('delivered', 'read')) AS delivered,
+    count(*) FILTER (WHERE s.status = 'read') AS read,
+    count(answer.first_at) AS answered,
+    count(*) FILTER (WHERE s.status = 'failed') AS failed,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY answer.first_at - s.sent_at) AS median_time_to_answer
+FROM flow_sends AS s
+LEFT JOIN (
+    SELECT send_id, min(coalesce(sent_at, received_at)) AS first_at FROM flow_answers WHERE send_id IS NOT NULL GROUP BY send_id
+) AS answer ON answer.send_id = s.id
+GROUP BY s.flow_id, day;
+
+COMMENT ON VIEW flow_funnel IS 'Of each flow and day, how many of the registered sends got how far.';
+COMMENT ON COLUMN flow_funnel.flow_id IS 'As in flow_sends.';
+COMMENT ON COLUMN flow_funnel.day IS 'The day in UTC on which they were sent.';
+COMMENT ON COLUMN flow_funnel.sent IS 'Sends that went out, further ones included: neither pending, nor in doubt, nor failed.';
+COMMENT ON COLUMN flow_funnel.delivered IS 'Those of them that were delivered, the ones that were read included, as far as status events told.';
+COMMENT ON COLUMN flow_funnel.read IS 'Those of them that were read, as far as status events told: people can switch that off.';
+COMMENT ON COLUMN flow_funnel.answered IS 'Sends with at least one answer.';
+COMMENT ON COLUMN flow_funnel.failed IS 'Sends that failed.';
+COMMENT ON COLUMN flow_funnel.median_time_to_answer IS 'From the send to its first answer, the median of those that were answered.';
+
 -- +goose Down
+DROP VIEW flow_funnel;
+DROP VIEW flow_answers;
 DROP INDEX flow_responses_unsure_idx;
 DROP INDEX flow_responses_context_idx;
 DROP FUNCTION link_response(text, text, text, text, text);

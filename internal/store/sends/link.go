@@ -166,8 +166,10 @@ WITH candidate AS (
 	tokensSQL = `
 	FROM (SELECT DISTINCT flow_token FROM flow_sends WHERE id = ANY($1::bigint[]) AND flow_token IS NOT NULL) AS given
 	CROSS JOIN LATERAL (
-		SELECT given.flow_token, min(flow_id) AS flow_id FROM flow_sends WHERE flow_token = given.flow_token
-		HAVING min(flow_id) = max(flow_id)
+		SELECT given.flow_token, first.flow_id
+		FROM (SELECT flow_id FROM flow_sends WHERE flow_token = given.flow_token ORDER BY flow_id LIMIT 1) AS first
+		JOIN (SELECT flow_id FROM flow_sends WHERE flow_token = given.flow_token ORDER BY flow_id DESC LIMIT 1) AS last
+			ON first.flow_id = last.flow_id
 	) AS token`
 
 	// moveSQL links the candidates by what link_response says, in the order in
