@@ -25,6 +25,7 @@ import (
 	"flowkeep/internal/store"
 	"flowkeep/internal/store/flows"
 	"flowkeep/internal/store/read"
+	"flowkeep/internal/store/sends"
 	"flowkeep/internal/web"
 	"flowkeep/internal/webhook"
 )
@@ -137,6 +138,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	if a.views, err = flows.Open(a.url, a.cfg.FlowIDs, a.log); err != nil {
 		return err
 	}
+	a.writer.Tell(a.views.Saw)
 	a.old = store.NewRetention(a.db, time.Duration(a.cfg.Retention), a.log)
 	if len(a.cfg.apiTokens) > 0 {
 		if a.reader, err = read.Open(a.url, api.Sessions); err != nil {
@@ -144,7 +146,6 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		}
 	}
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
-	a.keeper.saw = a.views.Saw
 	return a.meetDatabase(ctx)
 }
 
@@ -216,6 +217,7 @@ func (a *App) Serve(ctx context.Context) error {
 	tasks.Go(func() { a.keeper.drain(background) })
 	tasks.Go(func() { a.views.Run(background) })
 	tasks.Go(func() { a.old.Run(background) })
+	tasks.Go(func() { sends.Link(background, a.views, a.log) })
 	if a.postgres != nil {
 		tasks.Go(func() { a.tendPostgres(background) })
 	}

@@ -128,8 +128,7 @@ func (k *keeper) storeEntries(ctx context.Context, entries []spool.Entry) (safe 
 			d := k.parser.Parse(flowparse.Input{
 				Body: e.Body, Event: e.Event, IdempotencyKey: e.IdempotencyKey, ReceivedAt: e.ReceivedAt,
 			})
-			results, putErr := k.writer.Put(ctx, &d)
-			k.tell(&d, results)
+			_, putErr := k.writer.Put(ctx, &d)
 			mu.Lock()
 			defer mu.Unlock()
 			if putErr == nil {

@@ -22,6 +22,10 @@ const (
 	spoolTimeout = 4 * time.Second
 )
 
+// statusShare is the part of the spool that may hold statuses: half of it. What
+// became of a message is worth less than an answer that finds no room.
+const statusShare = 2
+
 // keeper is where deliveries go: it is the webhook's Sink. It asks the writer
 // first. What the writer cannot take in time goes to the spool, and from there
 // to the same writer later: see drain.go.
@@ -31,7 +35,6 @@ type keeper struct {
 	db      *store.DB
 	parser  *flowparse.Parser
 	prepare func(context.Context) error // brings the schema up to date; nil once that is done
-	saw     func(flowID string)         // is told which flows have new answers
 	log     zerolog.Logger
 
 	away atomic.Bool   // the database did not answer last time: go straight to the spool
@@ -39,7 +42,7 @@ type keeper struct {
 }
 
 func newKeeper(w *store.Writer, s *spool.Spool, db *store.DB, p *flowparse.Parser, log zerolog.Logger) *keeper {
-	k := &keeper{writer: w, spool: s, db: db, parser: p, saw: func(string) {}, log: log, wake: make(chan struct{}, 1)}
+	k := &keeper{writer: w, spool: s, db: db, parser: p, log: log, wake: make(chan struct{}, 1)}
 	k.wake <- struct{}{} // what an earlier process left in the spool
 	return k
 }
@@ -49,7 +52,7 @@ func (k *keeper) Keep(ctx context.Context, d *flowparse.Delivery) (webhook.Kept,
 	// A sender that hangs up cannot cut the work in half: it will retry, and
 	// then its delivery is a duplicate.
 	ctx = context.WithoutCancel(ctx)
-	results := make([]store.Result, len(d.Responses)+len(d.Rejects))
+	results := make([]store.Result, len(d.Responses)+len(d.Rejects)+len(d.Statuses))
 	if !k.away.Load() {
 		put, cancel := context.WithTimeout(ctx, putTimeout)
 		known, err := k.writer.Put(put, d)
@@ -57,31 +60,27 @@ func (k *keeper) Keep(ctx context.Context, d *flowparse.Delivery) (webhook.Kept,
 		if known != nil {
 			results = known
 		}
-		k.tell(d, known)
 		if err == nil {
 			return count(results), nil
 		}
 		k.suspect(err)
 	}
 	rest := leftOver(d, results)
+	kept := count(results)
+	kept.Spooled = len(rest)
+	if stats := k.spool.Stats(); stats.Bytes < stats.MaxBytes/statusShare {
+		rest = append(rest, leftStatuses(d, results)...)
+	}
+	if len(rest) == 0 {
+		return kept, nil
+	}
 	spooling, cancel := context.WithTimeout(ctx, spoolTimeout)
 	defer cancel()
 	if err := k.spool.Append(spooling, rest); err != nil {
 		return webhook.Kept{}, fmt.Errorf("%w: %w", webhook.ErrUnavailable, err)
 	}
 	k.nudge()
-	kept := count(results)
-	kept.Spooled = len(rest)
 	return kept, nil
-}
-
-// tell tells which flows of a delivery have answers that are committed.
-func (k *keeper) tell(d *flowparse.Delivery, results []store.Result) {
-	for i := range min(len(d.Responses), len(results)) {
-		if results[i] == store.Stored || results[i] == store.Duplicate {
-			k.saw(d.Responses[i].FlowID)
-		}
-	}
 }
 
 // suspect takes the database for away after a failed Put, unless it was only
@@ -108,13 +107,11 @@ func (k *keeper) nudge() {
 // committed. It may commit yet: doubles are harmless.
 func leftOver(d *flowparse.Delivery, results []store.Result) []spool.Record {
 	var rest []spool.Record
-	for i, r := range results {
+	for i, r := range results[:len(d.Responses)+len(d.Rejects)] {
 		if r != store.Unknown {
 			continue
 		}
-		record := spool.Record{
-			ReceivedAt: d.ReceivedAt, Source: string(d.Source), Event: d.Event, IdempotencyKey: d.IdempotencyKey,
-		}
+		record := recordOf(d)
 		if i < len(d.Responses) {
 			record.Body = d.Responses[i].Envelope()
 		} else {
@@ -123,6 +120,25 @@ func leftOver(d *flowparse.Delivery, results []store.Result) []spool.Record {
 		rest = append(rest, record)
 	}
 	return rest
+}
+
+// leftStatuses returns a record for each status of d that is not known to be in
+// the register. The answer counts them as ignored, whatever becomes of them.
+func leftStatuses(d *flowparse.Delivery, results []store.Result) []spool.Record {
+	var rest []spool.Record
+	for i, r := range results[len(d.Responses)+len(d.Rejects):] {
+		if r == store.Unknown {
+			record := recordOf(d)
+			record.Body = d.Statuses[i].Envelope()
+			rest = append(rest, record)
+		}
+	}
+	return rest
+}
+
+// recordOf returns a record of an item of d, without the item.
+func recordOf(d *flowparse.Delivery) spool.Record {
+	return spool.Record{ReceivedAt: d.ReceivedAt, Source: string(d.Source), Event: d.Event, IdempotencyKey: d.IdempotencyKey}
 }
 
 func count(results []store.Result) webhook.Kept {

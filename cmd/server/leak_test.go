@@ -391,7 +391,7 @@ func isToday(text string) bool {
 
 // ourOwnWords are values in the corpus that the server also says of itself.
 func ourOwnWords() []string {
-	return []string{"received", "message", "messages", "webhook", "status", "unused", "flow_token", "response_json"}
+	return []string{"received", "message", "messages", "webhook", "status", "failed", "template", "unused", "flow_token", "response_json"}
 }
 
 // look searches everything that was said for everything that was given.

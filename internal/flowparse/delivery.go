@@ -34,8 +34,9 @@ type FlowIDSource string
 
 // What can tell a flow.
 const (
-	FlowFromKnownFlow  FlowIDSource = "known_flow"  // the token is one of the configured flow ids
-	FlowFromTokenShape FlowIDSource = "token_shape" // a guess: the token looks like a flow id
+	FlowFromKnownFlow   FlowIDSource = "known_flow"   // the token is one of the configured flow ids
+	FlowFromAnswerField FlowIDSource = "answer_field" // an answer says it
+	FlowFromTokenShape  FlowIDSource = "token_shape"  // a guess: the token looks like a flow id
 )
 
 // Status says how a response's answers were obtained.
@@ -75,7 +76,8 @@ type Delivery struct {
 	ReceivedAt     time.Time
 	Responses      []Response
 	Rejects        []Reject
-	Ignored        int // items that are well formed and not Flow responses
+	Ignored        int          // items that are well formed and not Flow responses
+	Statuses       []SendStatus // what some of the ignored ones say of messages that we sent
 }
 
 // Response is one Flow response. An empty string means that the sender did not

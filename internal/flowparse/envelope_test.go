@@ -35,6 +35,12 @@ func checkEnvelopes(t *testing.T, p *Parser, in Input) {
 				t.Fatalf("event %q: envelope gives\n%+v, want\n%+v", event, again, r)
 			}
 		}
+		for _, s := range d.Statuses {
+			alone.Body = s.Envelope()
+			if got := p.Parse(alone); got.Ignored != 1 || len(got.Statuses) != 1 || got.Statuses[0] != s {
+				t.Fatalf("event %q: envelope %q gives\n%+v, want\n%+v", event, alone.Body, got.Statuses, s)
+			}
+		}
 		for _, r := range d.Rejects {
 			alone.Body = r.Body
 			got := p.Parse(alone)

@@ -22,8 +22,14 @@ func FuzzParse(f *testing.F) {
 		if kept := len(d.Responses) + len(d.Rejects); kept > maxKept || kept+d.Ignored > len(body)+1 {
 			t.Fatalf("%d kept and %d ignored items in %d bytes", kept, d.Ignored, len(body))
 		}
+		if len(d.Statuses) > d.Ignored {
+			t.Fatalf("%d statuses of %d ignored items", len(d.Statuses), d.Ignored)
+		}
 		for _, r := range d.Responses {
 			checkResponse(t, r)
+		}
+		for _, s := range d.Statuses {
+			checkStatus(t, s)
 		}
 		checkEnvelopes(t, p, in)
 	})
@@ -57,11 +63,27 @@ func checkResponse(t *testing.T, r Response) {
 	if y := r.SentAt.Year(); !r.SentAt.IsZero() && (y < firstYear || y > lastYear) {
 		t.Fatalf("sent at %v", r.SentAt)
 	}
-	if (r.TokenKind == TokenFlowID) != (r.FlowID != "") || (r.FlowID != "") != (r.FlowIDSource != "") {
+	if (r.TokenKind == TokenFlowID) != (r.FlowID != "" && token == r.FlowID) || (r.FlowID != "") != (r.FlowIDSource != "") {
 		t.Fatalf("token kind %q, flow id %q, source %q", r.TokenKind, r.FlowID, r.FlowIDSource)
 	}
 	if len(r.Raw) == 0 || !json.Valid(r.Raw) {
 		t.Fatalf("raw %q", r.Raw)
+	}
+}
+
+// checkStatus checks what SendStatus promises: flow_sends takes it.
+func checkStatus(t *testing.T, s SendStatus) {
+	t.Helper()
+	for _, text := range []string{s.Wamid, s.Failure, s.PhoneNumberID, s.FlowID, s.FlowToken, s.Recipient, s.Template} {
+		if cleanText(text) != text {
+			t.Fatalf("%q is not fit for a text column", text)
+		}
+	}
+	if s.Wamid == "" || len(s.Wamid) > maxMessageID || s.State == "" || len(s.FlowID) > maxSentFlow || len(s.FlowToken) > maxSentToken || len(s.Recipient) > maxSentOther {
+		t.Fatalf("status %+v", s)
+	}
+	if s.Failure != "" && s.State != StateFailed || s.FlowID == "" && s.FlowToken+s.Recipient+s.Template != "" {
+		t.Fatalf("status %+v", s)
 	}
 }
 

@@ -84,6 +84,7 @@ type goldenDelivery struct {
 	Ignored        int              `json:"ignored"`
 	Responses      []goldenResponse `json:"responses"`
 	Rejects        []goldenReject   `json:"rejects"`
+	Statuses       []SendStatus     `json:"statuses,omitempty"`
 }
 
 type goldenResponse struct {
@@ -119,7 +120,7 @@ func golden(t *testing.T, body []byte, d Delivery) []byte {
 	}
 	g := goldenDelivery{
 		Source: d.Source, Event: d.Event, IdempotencyKey: d.IdempotencyKey, Ignored: d.Ignored,
-		Responses: []goldenResponse{}, Rejects: []goldenReject{},
+		Responses: []goldenResponse{}, Rejects: []goldenReject{}, Statuses: d.Statuses,
 	}
 	for _, r := range d.Responses {
 		sentAt := ""

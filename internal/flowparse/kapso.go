@@ -2,7 +2,10 @@ package flowparse
 
 import "bytes"
 
-const messageReceived = "whatsapp.message.received"
+const (
+	messagePrefix   = "whatsapp.message."
+	messageReceived = messagePrefix + "received"
+)
 
 // maxWrappers is how many objects may stand around a Kapso body, as in
 // {"event":…,"data":{…}} (kapso-facts.md, section 1, "v1 legacy").
@@ -15,6 +18,10 @@ const (
 	eventUnnamed event = iota
 	eventReceived
 	eventOther
+	eventSent // from here on: how far a message of ours got
+	eventDelivered
+	eventRead
+	eventFailed
 )
 
 func eventNamed(name []byte) event {
@@ -23,8 +30,34 @@ func eventNamed(name []byte) event {
 		return eventUnnamed
 	case messageReceived:
 		return eventReceived
+	case messagePrefix + string(StateSent):
+		return eventSent
+	case messagePrefix + string(StateDelivered):
+		return eventDelivered
+	case messagePrefix + string(StateRead):
+		return eventRead
+	case messagePrefix + string(StateFailed):
+		return eventFailed
 	}
 	return eventOther
+}
+
+// notReceived says whether an event brings no message of a person's.
+func (e event) notReceived() bool { return e >= eventOther }
+
+// state returns how far a message of ours got, if the event says so.
+func (e event) state() SendState {
+	switch e {
+	case eventSent:
+		return StateSent
+	case eventDelivered:
+		return StateDelivered
+	case eventRead:
+		return StateRead
+	case eventFailed:
+		return StateFailed
+	}
+	return ""
 }
 
 // or returns the event of something that stands inside what has the event outer.
@@ -147,8 +180,8 @@ func (r *reader) readBody() {
 		r.readMeta(&l)
 	case l.isBatch():
 		r.readBatch(&l)
-	case l.event.or(r.hint) == eventOther:
-		r.out.Ignored++
+	case l.event.or(r.hint).notReceived():
+		r.readKapsoStatus(&l, l.event.or(r.hint))
 	case l.isMessage():
 		r.readKapso(&l, &item{raw: r.body})
 	default:
@@ -172,13 +205,13 @@ func (r *reader) readBatch(batch *level) {
 
 func (r *reader) readBatchItem(token []byte, batchEvent event) {
 	l := unwrap(token)
-	if l.event.or(batchEvent).or(r.hint) == eventOther {
-		r.out.Ignored++
+	if e := l.event.or(batchEvent).or(r.hint); e.notReceived() {
+		r.readKapsoStatus(&l, e)
 		return
 	}
 	it := item{raw: token}
 	// The batch overrules a header that would misname the item when it is alone.
-	it.frame.batch = r.hint == eventOther && l.event == eventUnnamed
+	it.frame.batch = r.hint.notReceived() && l.event == eventUnnamed
 	switch {
 	case l.isMessage():
 		r.readKapso(&l, &it)

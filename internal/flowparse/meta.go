@@ -109,7 +109,7 @@ func (r *reader) readMessages(v *metaValue, around metaFrame) {
 		it.phoneNumberID[0] = phoneNumberID
 		r.readItem(&it, &contacts)
 	}
-	others := count(v.statuses) + count(v.errors)
+	others := r.readMetaStatuses(v.statuses, phoneNumberID) + count(v.errors)
 	if messages+others == 0 {
 		others = 1
 	}

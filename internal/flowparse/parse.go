@@ -43,7 +43,7 @@ func (p *Parser) Parse(in Input) Delivery {
 	}
 	r.readBody()
 	if r.overflow {
-		r.out.Responses, r.out.Rejects, r.out.Ignored = nil, nil, 0
+		r.out.Responses, r.out.Rejects, r.out.Statuses, r.out.Ignored = nil, nil, nil, 0
 		r.reject(ReasonUnknownShape, "more items than any provider sends", in.Body)
 	}
 	return r.out

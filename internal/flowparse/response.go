@@ -114,6 +114,7 @@ func (p *Parser) readResponse(it *item, msg *message, from *sender, reply []byte
 		frame:            it.frame,
 	}
 	p.classify(&response, from.waID, from.contact.waID)
+	response.readStatedFlow()
 	return response, true
 }
 

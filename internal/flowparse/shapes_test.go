@@ -22,6 +22,9 @@ func TestParse_RandomShapes(t *testing.T) {
 		for _, r := range d.Responses {
 			checkResponse(t, r)
 		}
+		for _, s := range d.Statuses {
+			checkStatus(t, s)
+		}
 		checkEnvelopes(t, p, in)
 		if t.Failed() {
 			t.Fatalf("seed %d, event %q: %s", seed, in.Event, in.Body)

@@ -49,14 +49,49 @@ func (p *Parser) classify(r *Response, senderNumbers ...string) {
 	}
 }
 
+// maxStatedDigits bounds a flow id that an answer states: it is no guess, but
+// somebody may have typed it.
+const maxStatedDigits = 32
+
+// readStatedFlow takes the flow from the answers, if an author or WhatsApp put
+// it there, unless the token is a configured id. Both fields are looked for by
+// others and unproven for the Cloud API (kapso-facts.md, section 3).
+func (r *Response) readStatedFlow() {
+	if r.FlowIDSource == FlowFromKnownFlow {
+		return
+	}
+	for _, token := range [...][]byte{
+		member(r.Answers, "flow_id"),
+		member(embedded(member(r.Answers, "wa_flow_response_params")), "flow_id"),
+	} {
+		id := text(token)
+		if id == "" || len(id) > maxStatedDigits || !onlyDigits(id) {
+			continue
+		}
+		r.FlowID, r.FlowIDSource = id, FlowFromAnswerField
+		switch {
+		case r.TokenKind == TokenNone:
+		case *r.FlowToken == id:
+			r.TokenKind = TokenFlowID
+		default:
+			r.TokenKind = TokenCustom
+		}
+		return
+	}
+}
+
 func looksLikeFlowID(token string, senderNumbers []string) bool {
 	if len(token) < minFlowIDDigits || len(token) > maxFlowIDDigits {
 		return false
 	}
-	for i := range len(token) {
-		if !isDigit(token[i]) {
+	return onlyDigits(token) && !slices.Contains(senderNumbers, token)
+}
+
+func onlyDigits(s string) bool {
+	for i := range len(s) {
+		if !isDigit(s[i]) {
 			return false
 		}
 	}
-	return !slices.Contains(senderNumbers, token)
+	return true
 }

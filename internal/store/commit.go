@@ -20,13 +20,15 @@ func (w *Writer) commit(batch []entry) error {
 	defer func() { w.metrics.commitSeconds.Observe(time.Since(start).Seconds()) }()
 	w.metrics.batchRows.Observe(float64(len(batch)))
 
-	var rows []entry
+	var rows, events []entry
 	var bad []suspect
 	for _, e := range batch {
 		if e.response() != nil {
 			rows = append(rows, e)
+		} else if r := e.reject(); r != nil {
+			bad = append(bad, suspect{entry: e, Reject: *r})
 		} else {
-			bad = append(bad, suspect{entry: e, Reject: *e.reject()})
+			events = append(events, e)
 		}
 	}
 	// Sorted, so that writers everywhere lock shared keys in one order; stable,
@@ -38,6 +40,9 @@ func (w *Writer) commit(batch []entry) error {
 	bad = append(bad, poison...)
 	if len(bad) > 0 {
 		err = errors.Join(err, w.storeSuspects(ctx, bad))
+	}
+	if len(events) > 0 {
+		err = errors.Join(err, w.storeStatuses(ctx, events))
 	}
 	if err != nil {
 		w.metrics.failures.Inc()
@@ -89,7 +94,7 @@ func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, er
 	stored, err := w.db.insertRows(ctx, rows)
 	switch {
 	case err == nil:
-		return nil, w.markKnown(ctx, markStored(rows, stored))
+		return nil, w.markKnown(ctx, w.markStored(rows, stored))
 	case !isRowFault(err):
 		return nil, unavailable(err)
 	case len(rows) == 1:
@@ -104,13 +109,16 @@ func (w *Writer) storeDistinct(ctx context.Context, rows []entry) ([]suspect, er
 	return append(left, right...), errors.Join(errLeft, errRight)
 }
 
-// markStored notes the rows that are new, whose keys stored holds, and returns
-// the others.
-func markStored(rows []entry, stored []string) (known []entry) {
-	slices.Sort(stored) // RETURNING promises no order
+// markStored notes the rows that are new, which stored holds by key, tells of
+// their flows, and returns the others.
+func (w *Writer) markStored(rows []entry, stored []storedRow) (known []entry) {
 	for _, e := range rows {
-		if _, isNew := slices.BinarySearch(stored, e.response().MessageID); isNew {
+		i, isNew := slices.BinarySearchFunc(stored, e.response().MessageID, func(s storedRow, id string) int {
+			return cmp.Compare(s.messageID, id)
+		})
+		if isNew {
 			e.job.results[e.item] = Stored
+			w.saw(stored[i].flowID)
 		} else {
 			known = append(known, e)
 		}

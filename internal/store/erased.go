@@ -35,6 +35,7 @@ func (w *Writer) markKnown(ctx context.Context, rows []entry) error {
 			w.metrics.erased.Inc()
 		} else {
 			e.job.results[e.item] = Duplicate
+			w.saw(e.response().FlowID)
 		}
 	}
 	return nil

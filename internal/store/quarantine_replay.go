@@ -57,7 +57,7 @@ func (w *Writer) Replay(ctx context.Context, p *flowparse.Parser, id int64) (Rep
 		as = SettledStored
 	case slices.Contains(results, Duplicate):
 		as = SettledDuplicate
-	case len(results) > 0: // each is a record of its own now, and this one holds them together
+	case slices.Contains(results, Quarantined): // each is a record of its own now, and this one holds them together
 		return w.stays(ctx, id, string(ReasonRejectedByDatabase), "its items are records of their own")
 	}
 	settled, err := w.db.SettleQuarantine(ctx, []int64{id}, as)
@@ -73,7 +73,7 @@ func (w *Writer) Replay(ctx context.Context, p *flowparse.Parser, id int64) (Rep
 // refusedWhole tells whether an item that went to quarantine is the body itself
 // and so the same record, which the writer gave today's reason.
 func refusedWhole(d *flowparse.Delivery, results []Result, body []byte) bool {
-	for i, r := range results {
+	for i, r := range results[:len(d.Responses)+len(d.Rejects)] {
 		var item []byte
 		if i < len(d.Responses) {
 			item = d.Responses[i].Envelope()

@@ -3,7 +3,7 @@ package store
 // Result is what became of one item.
 type Result uint8
 
-// The results. Stored, Duplicate and Quarantined mean committed.
+// The results. Stored, Duplicate, Quarantined and Noted mean committed.
 const (
 	Unknown     Result = iota // not committed as far as we know; it may be sent again
 	Stored                    // a new row in flow_responses
@@ -11,4 +11,5 @@ const (
 	Quarantined               // a record in quarantine
 	TurnedAway                // would be a record in quarantine, which is full: not kept
 	Erased                    // a tombstone covers it: not kept
+	Noted                     // a status: in the register, if its message is registered
 )

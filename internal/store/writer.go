@@ -34,6 +34,7 @@ type Writer struct {
 	queueRows  int
 	metrics    writerMetrics
 	quarantine quarantineGate
+	saw        func(flowID string)
 	workers    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -45,7 +46,7 @@ type Writer struct {
 // job is one delivery in the writer's hands.
 type job struct {
 	delivery *flowparse.Delivery
-	results  []Result      // responses first, then rejects
+	results  []Result      // responses first, then rejects, then statuses
 	pending  int           // entries without an end; guarded by Writer.mu
 	err      error         // why some results are Unknown; guarded by Writer.mu
 	left     bool          // nobody waits any more; guarded by Writer.mu
@@ -58,7 +59,7 @@ type entry struct {
 	item int // index in job.results
 }
 
-// response returns the entry's response, or nil if it is a reject.
+// response returns the entry's response, or nil if it is none.
 func (e entry) response() *flowparse.Response {
 	if e.item < len(e.job.delivery.Responses) {
 		return &e.job.delivery.Responses[e.item]
@@ -66,21 +67,35 @@ func (e entry) response() *flowparse.Response {
 	return nil
 }
 
+// reject returns the entry's reject, or nil if it is none.
 func (e entry) reject() *flowparse.Reject {
-	return &e.job.delivery.Rejects[e.item-len(e.job.delivery.Responses)]
+	d := e.job.delivery
+	if i := e.item - len(d.Responses); i >= 0 && i < len(d.Rejects) {
+		return &d.Rejects[i]
+	}
+	return nil
+}
+
+// status returns the status of an entry that is neither.
+func (e entry) status() *flowparse.SendStatus {
+	d := e.job.delivery
+	return &d.Statuses[e.item-len(d.Responses)-len(d.Rejects)]
 }
 
 func (e entry) bytes() int {
 	if r := e.response(); r != nil {
 		return len(r.Raw) + len(r.Answers)
 	}
-	return len(e.reject().Body)
+	if r := e.reject(); r != nil {
+		return len(r.Body)
+	}
+	return len(e.status().FlowToken)
 }
 
 // NewWriter starts workers goroutines that commit batches of what Put hands
 // them. queueRows bounds what waits. Close ends them.
 func NewWriter(db *DB, workers, queueRows int, log zerolog.Logger) *Writer {
-	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics(), quarantine: quarantineGate{log: log}}
+	w := &Writer{db: db, log: log, queueRows: queueRows, metrics: newWriterMetrics(), quarantine: quarantineGate{log: log}, saw: func(string) {}}
 	w.nonEmpty.L = &w.mu
 	for range workers {
 		w.workers.Go(w.work)
@@ -88,14 +103,18 @@ func NewWriter(db *DB, workers, queueRows int, log zerolog.Logger) *Writer {
 	return w
 }
 
+// Tell has saw called with the flow of each row that is committed, which can be
+// empty. It must not wait. It is to be called before the first Put.
+func (w *Writer) Tell(saw func(flowID string)) { w.saw = saw }
+
 // Put makes the delivery's items durable and says what became of each,
-// responses first, then rejects. With an error, which wraps ErrUnavailable, a
+// responses first, then rejects, then statuses. With an error, which wraps ErrUnavailable, a
 // result other than Unknown is still true. When ctx ends first the whole
 // delivery is in doubt: the results are nil, and everything may yet commit.
 //
 // The delivery must not change after Put, even if ctx ended.
 func (w *Writer) Put(ctx context.Context, d *flowparse.Delivery) ([]Result, error) {
-	n := len(d.Responses) + len(d.Rejects)
+	n := len(d.Responses) + len(d.Rejects) + len(d.Statuses)
 	if n == 0 {
 		return nil, nil
 	}

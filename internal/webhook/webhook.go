@@ -142,7 +142,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, signers []signer)
 		ReceivedAt:     receivedAt,
 	})
 	kept := Kept{}
-	if len(d.Responses)+len(d.Rejects) > 0 {
+	if len(d.Responses)+len(d.Rejects)+len(d.Statuses) > 0 {
 		if kept, err = h.sink.Keep(r.Context(), &d); err != nil {
 			return Kept{}, err
 		}

@@ -23,6 +23,9 @@ type answer struct {
 	fit  fit
 }
 
+// isToken says whether it is the token, and no answer of that name.
+func (a *answer) isToken() bool { return a.key == tokenKey && a.kind&^(kindString|kindNumber) == 0 }
+
 // readAnswers returns a response's answers in the order of the text; of equal
 // keys, the last value. more says that some were left out, since no column can
 // be made of them: their key is too long, or they are too many. list says that

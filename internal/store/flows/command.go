@@ -158,12 +158,7 @@ func (k *Keeper) syncFlow(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		blocked, err := dependents(ctx, tx, f.view)
-		if err != nil {
-			return err
-		}
-		f.forget(len(blocked) > 0)
-		return f.save(ctx, tx)
+		return f.restart(ctx, tx)
 	})
 	for more := true; more && err == nil; {
 		var later bool
@@ -177,4 +172,14 @@ func (k *Keeper) syncFlow(ctx context.Context, id string) error {
 		}
 	}
 	return err
+}
+
+// restart has the flow's answers looked at from the first one on, again.
+func (f *flow) restart(ctx context.Context, tx pgx.Tx) error {
+	blocked, err := dependents(ctx, tx, f.view)
+	if err != nil {
+		return err
+	}
+	f.forget(len(blocked) > 0)
+	return f.save(ctx, tx)
 }

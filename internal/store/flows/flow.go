@@ -25,6 +25,10 @@ type answerKey struct {
 	Fits    fit    `json:"fits"`
 	Filled  int64  `json:"filled"`  // answers that have it, not null
 	Misfits int64  `json:"misfits"` // those that Type does not hold
+
+	// First is the stored_at of the first response that has it, null or not;
+	// zero if an older version looked at that.
+	First time.Time `json:"first,omitzero"`
 }
 
 // bestType returns the type that the column should have: chosen, if a person
@@ -98,8 +102,7 @@ func (f *flow) key(key string) *answerKey {
 // newKeys returns the keys of r that have no column yet and are to get one.
 func (f *flow) newKeys(r *row) (keys []string) {
 	for _, a := range r.answers {
-		isToken := a.key == tokenKey && a.kind&^(kindString|kindNumber) == 0
-		if !isToken && f.key(a.key) == nil {
+		if !a.isToken() && f.key(a.key) == nil {
 			keys = append(keys, a.key)
 		}
 	}
@@ -110,7 +113,7 @@ func (f *flow) newKeys(r *row) (keys []string) {
 	return keys
 }
 
-// add takes a response into account. order is that of its new keys.
+// add takes the next response into account. order is that of its new keys.
 func (f *flow) add(r *row, order []string) {
 	for _, key := range order {
 		if len(f.state.Keys) >= maxColumns {
@@ -119,9 +122,30 @@ func (f *flow) add(r *row, order []string) {
 		}
 		f.state.Keys = append(f.state.Keys, answerKey{Key: key, Column: f.columnFor(key), Fits: fitAll})
 	}
+	f.count(r)
+	f.readUntil, f.readID = r.storedAt, r.messageID
+}
+
+// fits says whether a response that came to the flow late, from before the
+// mark, leaves the order of the keys as it is.
+func (f *flow) fits(r *row) bool {
+	return !slices.ContainsFunc(r.answers, func(a answer) bool {
+		k := f.key(a.key)
+		return !a.isToken() && (k == nil || !k.First.Before(r.storedAt))
+	})
+}
+
+// count notes what a response says of the keys that are known.
+func (f *flow) count(r *row) {
 	for _, a := range r.answers {
 		k := f.key(a.key)
-		if k == nil || a.kind == 0 {
+		if k == nil {
+			continue
+		}
+		if k.First.IsZero() {
+			k.First = r.storedAt
+		}
+		if a.kind == 0 {
 			continue
 		}
 		k.Kinds |= a.kind
@@ -143,12 +167,12 @@ func (f *flow) add(r *row, order []string) {
 	if f.lastSeen == nil || received.After(*f.lastSeen) {
 		f.lastSeen = &received
 	}
-	f.readUntil, f.readID = r.storedAt, r.messageID
 }
 
-// needsShape says whether the view is not what the keys want.
+// needsShape says whether the view is not what the keys want, or may have
+// columns of keys that are no more.
 func (f *flow) needsShape() bool {
-	return !f.hasView || slices.ContainsFunc(f.state.Keys, func(k answerKey) bool {
+	return !f.hasView || len(f.state.Keys) == 0 || slices.ContainsFunc(f.state.Keys, func(k answerKey) bool {
 		return k.Type != k.bestType(f.state.Chosen[k.Key])
 	})
 }

@@ -43,8 +43,8 @@ const (
 	connectTimeout = 3 * time.Second
 )
 
-// errBusy means that another Keeper works at the moment.
-var errBusy = errors.New("the views are being changed by another flowkeep")
+// ErrBusy means that another Keeper works at the moment: try again soon.
+var ErrBusy = errors.New("the views are being changed by another flowkeep")
 
 // Keeper keeps the views.
 type Keeper struct {
@@ -179,7 +179,7 @@ func (k *Keeper) tendAll(ctx context.Context, waiting map[string]*attempt) {
 		a.tries++
 		a.at = time.Now().Add(backoff(a.tries))
 		k.note(ctx, id, a.tries, err)
-		if sqlState(err) == "" && !errors.Is(err, errBusy) {
+		if sqlState(err) == "" && !errors.Is(err, ErrBusy) {
 			for _, other := range waiting { // the database is away, for all of them
 				if other.at.Before(a.at) {
 					other.at = a.at
@@ -200,7 +200,7 @@ func backoff(tries int) time.Duration {
 // note says aloud what hinders for long.
 func (k *Keeper) note(ctx context.Context, id string, tries int, err error) {
 	const patience = 5
-	if ctx.Err() != nil || errors.Is(err, errBusy) || tries != patience {
+	if ctx.Err() != nil || errors.Is(err, ErrBusy) || tries != patience {
 		return
 	}
 	event := k.log.Warn().Str("flow_id", id).Int("tries", tries)
@@ -275,7 +275,7 @@ func (k *Keeper) reshape(ctx context.Context, read *flow) (f *flow, blocked []st
 			return err
 		}
 		if f.readUntil.Before(read.readUntil) {
-			return errBusy // somebody began anew
+			return ErrBusy // somebody began anew
 		}
 		if f.view == "" {
 			if err = f.chooseView(ctx, tx); err != nil {

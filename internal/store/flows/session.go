@@ -28,7 +28,7 @@ func (k *Keeper) once(ctx context.Context, do func(pgx.Tx) error) error {
 			return fmt.Errorf("begin: %w", err)
 		}
 		if !mine {
-			return errBusy
+			return ErrBusy
 		}
 		return do(tx)
 	})
@@ -39,7 +39,7 @@ func (k *Keeper) insist(ctx context.Context, do func() error) error {
 	deadline := time.Now().Add(insistFor)
 	for {
 		err := do()
-		busy := errors.Is(err, errBusy) || isInUse(err)
+		busy := errors.Is(err, ErrBusy) || isInUse(err)
 		if err == nil || !busy || time.Now().After(deadline) {
 			return err
 		}
