@@ -16,6 +16,7 @@ import (
 
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/simulate"
+	"flowkeep/internal/store/sends"
 )
 
 // loopThink is how long a simulated person takes to answer.
@@ -152,9 +153,9 @@ func createLoopTemplate(ctx context.Context, client *kapso.Client) error {
 
 // loopMessage is send number n: by turns without a token, with one, and by the
 // template.
-func loopMessage(n int) (kapso.Request, outgoing, error) {
-	m := outgoing{
-		FlowID: loopFlow, Kind: kindInteractive, PhoneNumberID: loopNumber,
+func loopMessage(n int) (kapso.Request, sends.Send, error) {
+	m := sends.Send{
+		FlowID: loopFlow, Kind: sends.KindInteractive, PhoneNumberID: loopNumber,
 		Recipient: fmt.Sprintf("1%d55501%02d", 201+n/100%789, n%100), // 555-0100 to 555-0199 belong to nobody
 		Context:   fmt.Appendf(nil, `{"order":%d}`, n),
 	}
@@ -169,7 +170,7 @@ func loopMessage(n int) (kapso.Request, outgoing, error) {
 		}}.Request()
 		return r, m, err
 	}
-	m.Kind, m.Template, m.FlowToken = kindTemplate, "booking_flow", fmt.Sprintf("user_%d_booking", n)
+	m.Kind, m.Template, m.FlowToken = sends.KindTemplate, "booking_flow", fmt.Sprintf("user_%d_booking", n)
 	button, err := kapso.FlowButton("0", m.FlowToken, nil)
 	if err != nil {
 		return kapso.Request{}, m, err

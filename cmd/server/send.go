@@ -2,30 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"flowkeep/internal/kapso"
-)
-
-// outgoing is one message with a flow, as the register has it.
-type outgoing struct {
-	Wamid, FlowID, FlowToken, Recipient, PhoneNumberID, Kind, Template string
-	Context                                                            json.RawMessage
-}
-
-// The kinds of message that carry a flow.
-const (
-	kindInteractive = "interactive"
-	kindTemplate    = "template"
+	"flowkeep/internal/store/sends"
 )
 
 // register is where each send is written down. It is an interface so that a
 // test can let it fail.
 type register interface {
-	Begin(context.Context, outgoing) (id int64, err error)
+	Begin(context.Context, sends.Send) (id int64, err error)
 	Sent(ctx context.Context, id int64, wamid string) error
 	Failed(ctx context.Context, id int64, why string) error
 	InDoubt(ctx context.Context, id int64, why string) error
@@ -38,7 +28,7 @@ const settleTime = 10 * time.Second
 // sendRegistered writes the message down as pending, sends it, and settles it,
 // so that no send is unknown. It returns the wamid also beside an error: then
 // the message went out, and the register does not know it.
-func sendRegistered(ctx context.Context, reg register, client *kapso.Client, r kapso.Request, m outgoing) (wamid string, err error) {
+func sendRegistered(ctx context.Context, reg register, client *kapso.Client, r kapso.Request, m sends.Send) (wamid string, err error) {
 	id, err := reg.Begin(ctx, m)
 	if err != nil {
 		return "", fmt.Errorf("nothing was sent: %w", err)
@@ -60,14 +50,13 @@ func sendRegistered(ctx context.Context, reg register, client *kapso.Client, r k
 }
 
 // withRegister runs do with the register of sends.
-func withRegister(_ context.Context, _ config, do func(register) error) error {
-	return do(unregistered{})
+func withRegister(ctx context.Context, cfg config, do func(register) error) error {
+	return withDatabase(ctx, cfg, func(url string) error {
+		reg, err := sends.Open(url, zerolog.Nop())
+		if err != nil {
+			return err
+		}
+		defer reg.Close()
+		return do(reg)
+	})
 }
-
-// unregistered stands in until the table flow_sends is there.
-type unregistered struct{}
-
-func (unregistered) Begin(context.Context, outgoing) (int64, error) { return 0, nil }
-func (unregistered) Sent(context.Context, int64, string) error      { return nil }
-func (unregistered) Failed(context.Context, int64, string) error    { return nil }
-func (unregistered) InDoubt(context.Context, int64, string) error   { return nil }

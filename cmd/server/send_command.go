@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"flowkeep/internal/kapso"
+	"flowkeep/internal/store/sends"
 )
 
 const sendUsage = `Usage: flowkeep send flow|template [flags]
@@ -83,8 +84,8 @@ func sendFlow(ctx context.Context, p program, args []string) error {
 		}
 	}
 	request, err := m.Request()
-	return o.send(ctx, request, err, outgoing{
-		FlowID: m.Parameters.FlowID, FlowToken: m.Parameters.FlowToken, Kind: kindInteractive,
+	return o.send(ctx, request, err, sends.Send{
+		FlowID: m.Parameters.FlowID, FlowToken: m.Parameters.FlowToken, Kind: sends.KindInteractive,
 		Recipient: m.Address(), PhoneNumberID: m.PhoneNumberID,
 	})
 }
@@ -114,8 +115,8 @@ func sendTemplate(ctx context.Context, p program, args []string) error {
 	if err == nil && o.flow == "" && !o.dryRun {
 		err = fmt.Errorf("%w: --flow is missing: the flow that the template's button opens, for the register", errUsage)
 	}
-	return o.send(ctx, request, err, outgoing{
-		FlowID: o.flow, FlowToken: m.FlowToken(), Kind: kindTemplate, Template: m.Template.Name,
+	return o.send(ctx, request, err, sends.Send{
+		FlowID: o.flow, FlowToken: m.FlowToken(), Kind: sends.KindTemplate, Template: m.Template.Name,
 		Recipient: m.Address(), PhoneNumberID: m.PhoneNumberID,
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"flowkeep/internal/kapso"
+	"flowkeep/internal/store/sends"
 )
 
 // sendOptions are the flags of every command that calls Kapso.
@@ -95,7 +96,7 @@ func (o *sendOptions) read() ([]byte, error) {
 }
 
 // send sends a request that Request returned with fault.
-func (o *sendOptions) send(ctx context.Context, r kapso.Request, fault error, m outgoing) error {
+func (o *sendOptions) send(ctx context.Context, r kapso.Request, fault error, m sends.Send) error {
 	m.Context = json.RawMessage(o.context)
 	return o.call(r, fault, func(cfg config, client *kapso.Client) error {
 		return withRegister(ctx, cfg, func(reg register) error {

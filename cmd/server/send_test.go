@@ -18,6 +18,7 @@ import (
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/simulate"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/sends"
 )
 
 // The page's own objects (sending-flows.txt).
@@ -181,7 +182,7 @@ func TestSend_SaysWhatIsWrong(t *testing.T) {
 type fakeRegister struct {
 	state atomic.Value // a string
 	why   string
-	sent  outgoing
+	sent  sends.Send
 	fail  string
 }
 
@@ -194,7 +195,7 @@ func (f *fakeRegister) note(state, why string) error {
 	return nil
 }
 
-func (f *fakeRegister) Begin(_ context.Context, m outgoing) (int64, error) {
+func (f *fakeRegister) Begin(_ context.Context, m sends.Send) (int64, error) {
 	f.sent = m
 	return 7, f.note("pending", "")
 }
