@@ -50,6 +50,7 @@ func commands() []command {
 		{"migrate", "up, down or status: the database's schema", migrate},
 		{"quarantine", "list, show, replay or discard what could not be read or stored", quarantine},
 		{"flows", "list the flows and their views; name, retype or sync them", flowViews},
+		{"sends", "import what was sent by other means into the register of sends", registerSends},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},
