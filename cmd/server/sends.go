@@ -65,7 +65,7 @@ func registerSends(ctx context.Context, p program, args []string) error {
 		if err != nil {
 			return err
 		}
-		defer opened.Close()
+		defer func() { _ = opened.Close() }() // it was only read
 		input = opened
 	}
 	return withDatabase(ctx, cfg, func(url string) error {
