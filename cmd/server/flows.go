@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"flowkeep/internal/store/flows"
+	"flowkeep/internal/store/sends"
 )
 
 const flowsUsage = `Usage: flowkeep flows
@@ -36,11 +38,10 @@ func flowViews(ctx context.Context, p program, args []string) error {
 	if err := parseFlags(p, flags, args, 4); err != nil {
 		return err
 	}
-	var work func(context.Context, *flows.Keeper) error
+	var work func(context.Context, *flows.Keeper) error // nil: list
 	word := flags.Arg
 	switch {
 	case flags.NArg() == 0:
-		work = func(ctx context.Context, k *flows.Keeper) error { return listFlows(ctx, p.stdout, k) }
 	case word(0) == "name" && flags.NArg() == 3:
 		work = func(ctx context.Context, k *flows.Keeper) error { return k.Name(ctx, word(1), word(2)) }
 	case word(0) == "retype" && flags.NArg() == 4:
@@ -73,6 +74,9 @@ func flowViews(ctx context.Context, p program, args []string) error {
 			return err
 		}
 		defer k.Close()
+		if work == nil {
+			return listFlows(ctx, p.stdout, k, url)
+		}
 		return work(ctx, k)
 	})
 }
@@ -93,19 +97,52 @@ func retention(text string) (*time.Duration, error) {
 	return (*time.Duration)(&keep), nil
 }
 
-func listFlows(ctx context.Context, w io.Writer, k *flows.Keeper) error {
+func listFlows(ctx context.Context, w io.Writer, k *flows.Keeper, url string) error {
 	list, unlinked, err := k.List(ctx)
 	if err != nil {
 		return err
 	}
+	r, err := sends.Open(url, zerolog.Nop())
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	funnels, err := r.Funnels(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range list {
-		printFlow(w, &list[i])
+		f := &list[i]
+		at := slices.IndexFunc(funnels, func(sent sends.Funnel) bool { return sent.FlowID == f.ID })
+		if at < 0 {
+			printFlow(w, f, nil)
+			continue
+		}
+		printFlow(w, f, &funnels[at])
+		funnels = slices.Delete(funnels, at, at+1)
+	}
+	for i := range funnels { // nobody has answered yet
+		fmt.Fprintf(w, "%s  %s\n", printable(funnels[i].FlowID), countAnswers(0))
+		printFunnel(w, &funnels[i])
+		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "%s with no known flow, in flows.unlinked\n", countAnswers(unlinked))
 	return nil
 }
 
-func printFlow(w io.Writer, f *flows.Flow) {
+// printFunnel prints how far the sends of a flow got, if it has any.
+func printFunnel(w io.Writer, f *sends.Funnel) {
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(w, "  %d sent, %d delivered, %d read, %d answered", f.Sent, f.Delivered, f.Read, f.Answered)
+	if f.Median != nil {
+		fmt.Fprintf(w, ", half of them within %v", *f.Median)
+	}
+	fmt.Fprintln(w)
+}
+
+func printFlow(w io.Writer, f *flows.Flow, sent *sends.Funnel) {
 	fmt.Fprintf(w, "%s  %s", printable(f.ID), countAnswers(f.Answers))
 	if f.Answers > 0 {
 		fmt.Fprintf(w, ", %s to %s", f.First.UTC().Format(time.RFC3339), f.Last.UTC().Format(time.RFC3339))
@@ -115,11 +152,13 @@ func printFlow(w io.Writer, f *flows.Flow) {
 	} else if f.Keep != nil {
 		fmt.Fprintf(w, ", kept for %s", span(*f.Keep))
 	}
+	fmt.Fprintln(w)
+	printFunnel(w, sent)
 	if f.View == "" {
-		fmt.Fprint(w, "\n  no view: there are too many; its answers are in flows.unlinked. \"flowkeep flows name\" makes one\n\n")
+		fmt.Fprint(w, "  no view: there are too many; its answers are in flows.unlinked. \"flowkeep flows name\" makes one\n\n")
 		return
 	}
-	fmt.Fprintf(w, "\n  in flows.%s\n", printable(f.View))
+	fmt.Fprintf(w, "  in flows.%s\n", printable(f.View))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range f.Columns {
 		fmt.Fprintf(table, "  %s\t%s\tfilled %.0f %%", printable(c.Name), c.Type, 100*c.Filled)

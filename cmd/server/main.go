@@ -54,6 +54,7 @@ func commands() []command {
 		{"export", "write responses to stdout, as NDJSON or CSV", export},
 		{"send", "flow or template: send a flow, and register it", send},
 		{"template", "create: a template with a FLOW button", template},
+		{"sends", "import what was sent by other means into the register of sends", registerSends},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},

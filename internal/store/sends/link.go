@@ -148,7 +148,7 @@ WITH candidate AS (
 
 	linkTokensSQL = `
 WITH candidate AS (
-	SELECT r.message_id` + tokensSQL + `
+	SELECT r.message_id` + oneFlowSQL + `
 	JOIN flow_responses AS r ON left(r.flow_token, 200) = left(token.flow_token, 200) AND r.flow_token = token.flow_token
 	WHERE r.token_kind <> 'none' AND (r.flow_id_source IS NULL OR r.flow_id_source = 'answer_field')
 	LIMIT $2
@@ -156,14 +156,14 @@ WITH candidate AS (
 
 	linkGuessesSQL = `
 WITH candidate AS (
-	SELECT r.message_id` + tokensSQL + `
+	SELECT r.message_id` + oneFlowSQL + `
 	JOIN flow_responses AS r ON r.flow_id = token.flow_token AND r.flow_token = token.flow_token
 	WHERE r.flow_id_source = 'token_shape' AND token.flow_id <> token.flow_token
 	LIMIT $2
 )` + moveSQL
 
-	// tokensSQL is the tokens of some sends that lead to one flow only.
-	tokensSQL = `
+	// oneFlowSQL is the tokens of some sends, as far as each leads to one flow.
+	oneFlowSQL = `
 	FROM (SELECT DISTINCT flow_token FROM flow_sends WHERE id = ANY($1::bigint[]) AND flow_token IS NOT NULL) AS given
 	CROSS JOIN LATERAL (
 		SELECT given.flow_token, first.flow_id

@@ -156,6 +156,7 @@ WHERE id = $1 AND status IN ('pending', 'in_doubt')`
 // InDoubt settles a send that may have gone out: the answer to the call was
 // lost. why is as in Failed. Sent or Failed may follow once it is known.
 func (r *Register) InDoubt(ctx context.Context, id int64, why string) error {
+	r.log.Warn().Int64("send", id).Str("why", why).Msg("a send is in doubt: it may have gone out")
 	return r.settle(ctx, "in doubt", inDoubtSQL, id, why)
 }
 

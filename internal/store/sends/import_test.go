@@ -1,0 +1,103 @@
+package sends_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"testing"
+
+	"flowkeep/internal/store/sends"
+)
+
+func TestImport_IsRepeatable(t *testing.T) {
+	t.Parallel()
+	const csv = "\ufeffflow_id,wamid,recipient,context,sent_at,kind,template,flow_token\n" +
+		`1197715005513101,wamid.1,+1 555 123-4567,"{""order"": 7}",2026-01-31T12:00:00+01:00,template,booking,order-7` + "\n" +
+		`1197715005513101,wamid.2,,,,,,` + "\n"
+	const ndjson = `{"wamid":"wamid.1","flow_id":"1197715005513101","recipient":"+1 555 123-4567","context":{"order":7},"sent_at":"2026-01-31T11:00:00Z","kind":"template","template":"booking","flow_token":"order-7"}
+
+{"wamid":"wamid.2","flow_id":"1197715005513101","template":null}`
+	for name, read := range map[string]func() iter.Seq2[sends.Send, error]{
+		"csv":    func() iter.Seq2[sends.Send, error] { return sends.ReadCSV(strings.NewReader(csv)) },
+		"ndjson": func() iter.Seq2[sends.Send, error] { return sends.ReadNDJSON(strings.NewReader(ndjson)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.exec(`INSERT INTO flow_sends (wamid, flow_id) VALUES ('wamid.2', '222')`)
+			for _, want := range []sends.Imported{{New: 1, Known: 1}, {New: 0, Known: 2}} {
+				done, err := d.register.Import(t.Context(), read())
+				if err != nil || done != want {
+					t.Fatalf("%+v %v, want %+v", done, err, want)
+				}
+			}
+			d.want(`(wamid.1,1197715005513101,order-7,15551234567,template,booking,"{""order"": 7}","2026-01-31 11:00:00",sent)`,
+				`SELECT row(wamid, flow_id, flow_token, recipient, kind, template, context, sent_at AT TIME ZONE 'UTC', status) FROM flow_sends WHERE wamid = 'wamid.1'`)
+			d.want("222", `SELECT flow_id FROM flow_sends WHERE wamid = 'wamid.2'`)
+		})
+	}
+}
+
+func TestImport_NamesTheLineAndTheColumn(t *testing.T) {
+	t.Parallel()
+	const good = `{"wamid":"wamid.%d","flow_id":"1"}` + "\n"
+	tests := []struct{ what, bad, want string }{
+		{"no JSON", `{"wamid":`, "it is no JSON object"},
+		{"a list", `["secret"]`, "it is no JSON object"},
+		{"a number", `{"wamid":"w","flow_id":7}`, `"flow_id" is no string`},
+		{"unknown column", `{"wamid":"w","flow_id":"1","flow":"secret"}`, `"flow" is no column`},
+		{"no wamid", `{"flow_id":"1"}`, "wamid is empty"},
+		{"no flow", `{"wamid":"w"}`, "flow_id is empty"},
+		{"time", `{"wamid":"w","flow_id":"1","sent_at":"secret"}`, "sent_at is no time"},
+		{"context", `{"wamid":"w","flow_id":"1","context":"secret"}`, "context is no JSON object"},
+		{"too long", `{"wamid":"` + strings.Repeat("w", 1<<20) + `"}`, "more than 1048576 bytes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			var file strings.Builder
+			for i := range 600 {
+				fmt.Fprintf(&file, good, i)
+			}
+			file.WriteString(tt.bad + "\n" + fmt.Sprintf(good, 601))
+			done, err := d.register.Import(t.Context(), sends.ReadNDJSON(strings.NewReader(file.String())))
+			if !errors.Is(err, sends.ErrInvalid) || !strings.Contains(err.Error(), "line 601: ") || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if done.New != 600 {
+				t.Errorf("%+v: those before it are good", done)
+			}
+		})
+	}
+}
+
+func TestReadCSV_NamesTheLine(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		"":                               "line 1: ",
+		"wamid,flow_id\nw,1\nw,1,2\n":    "line 3: ",
+		"wamid,flow_id\nw,1\nw,\"1\n2\n": "line 3: ",
+		"wamid,flow_id\n\"w\n\",1\nw,\n": "line 4: ",
+		"wamid,secrets\nw,1\n":           `line 2: invalid send: "secrets" is no column`,
+	} {
+		var last error
+		for _, err := range sends.ReadCSV(strings.NewReader(file)) {
+			last = err
+		}
+		if !errors.Is(last, sends.ErrInvalid) || !strings.HasPrefix(last.Error(), want) {
+			t.Errorf("%q: %v, want %s", file, last, want)
+		}
+	}
+	for _, err := range sends.ReadCSV(io.MultiReader(strings.NewReader("wamid,flow_id\nw,1\n"), failing{})) {
+		if errors.Is(err, sends.ErrInvalid) {
+			t.Errorf("a disk that fails is no fault of the file: %v", err)
+		}
+	}
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("the disk failed") }
