@@ -23,8 +23,8 @@ import (
 const eraseUsage = `Usage: flowkeep erase --wa-id NUMBER|--user-id ID|--message-id ID [--json]
        flowkeep erase --again [--json]
 
-Removes a person, or one message, from responses, quarantine and the spool of
-this data folder, and leaves a tombstone, so that neither another spool, nor a
+Removes a person, or one message, from responses, quarantine, the register of
+sends and the spool of this data folder, and leaves a tombstone, so that neither another spool, nor a
 retry, nor a replay brings them back. docs/privacy.md says what it does not reach.
 
 `
@@ -184,6 +184,7 @@ const (
 type receipt struct {
 	Responses  int64      `json:"responses"`
 	Quarantine int64      `json:"quarantine"`
+	Sends      int64      `json:"sends"` // of the register
 	Spooled    int        `json:"spooled"`
 	Tombstones []int64    `json:"tombstones"` // ids in the table erasures
 	Cutoff     *time.Time `json:"cutoff"`     // null: for ever
@@ -193,7 +194,7 @@ type receipt struct {
 }
 
 func newReceipt(done *store.Erasure) *receipt {
-	r := &receipt{Responses: done.Responses, Quarantine: done.Quarantined, Tombstones: append([]int64{}, done.IDs...)}
+	r := &receipt{Responses: done.Responses, Quarantine: done.Quarantined, Sends: done.Sends, Tombstones: append([]int64{}, done.IDs...)}
 	if !done.Cutoff.IsZero() {
 		utc := done.Cutoff.UTC()
 		r.Cutoff = &utc
@@ -221,7 +222,7 @@ func (r *receipt) print(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return encode(w, r)
 	}
-	fmt.Fprintf(w, "responses deleted:           %d\nquarantine records deleted:  %d\nspooled records removed:     %d\n", r.Responses, r.Quarantine, r.Spooled)
+	fmt.Fprintf(w, "responses deleted:           %d\nquarantine records deleted:  %d\nregistered sends deleted:    %d\nspooled records removed:     %d\n", r.Responses, r.Quarantine, r.Sends, r.Spooled)
 	if len(r.Tombstones) > 0 {
 		until := "it comes, whenever that is"
 		if r.Cutoff != nil {

@@ -181,7 +181,7 @@ func TestErase_Calls(t *testing.T) {
 		}
 	}
 	text := mustRun(t, cfg.DatabaseURL, "erase", "--wa-id", "1555123")
-	if !regexp.MustCompile(`(?m)^responses deleted: +0\n.*\n.*\ntombstones: +1, for what was sent or received until 20.*\nerasure ids: +\d+\n`).MatchString(text) {
+	if !regexp.MustCompile(`(?m)^responses deleted: +0\n.*\n.*\n.*\ntombstones: +1, for what was sent or received until 20.*\nerasure ids: +\d+\n`).MatchString(text) {
 		t.Error(text)
 	}
 	away := testConfig(t)
@@ -235,7 +235,7 @@ func TestRetention_OfARunningServer(t *testing.T) {
 	var log output
 	app, _ := runApp(t, cfg, zerolog.New(&log))
 	eventually(t, time.Minute, "the log tells", func() bool {
-		return strings.Contains(log.String(), `"responses":1,"quarantined":0,"message":"deleted what was older than it may be kept"`)
+		return strings.Contains(log.String(), `"responses":1,"quarantined":0,"sends":0,"message":"deleted what was older than it may be kept"`)
 	})
 	if got := query[string](t, conn, "SELECT string_agg(message_id, ' ') FROM flow_responses"); got != "young" {
 		t.Errorf("left: %s", got)

@@ -30,6 +30,7 @@ type Erasure struct {
 	Cutoff      time.Time // up to here the person is erased; zero for a message, which is erased whenever it comes
 	Responses   int64     // rows deleted
 	Quarantined int64     // records deleted
+	Sends       int64     // rows of the register deleted
 
 	ids map[string]bool // that were erased
 }
@@ -38,7 +39,8 @@ type Erasure struct {
 // business-scoped user id, and under every such id that stands beside the given
 // one in a row. It leaves tombstones, so that no writer of this or a later
 // version keeps what was sent or received until now, whatever way it comes. When
-// it returns, nothing of that is in flow_responses, or mentioned in quarantine.
+// it returns, nothing of that is in flow_responses, in flow_sends, or mentioned in
+// quarantine.
 //
 // It may be repeated at will, and must be after ErrStillWriting or
 // ErrUnavailable.
@@ -75,7 +77,12 @@ func (e *Erasure) Covers(d *flowparse.Delivery) bool {
 			return false
 		}
 	}
-	return len(d.Responses)+len(d.Rejects) > 0
+	for _, s := range d.Statuses {
+		if !e.mentionedIn([]byte(s.Wamid + " " + s.Recipient)) {
+			return false
+		}
+	}
+	return len(d.Responses)+len(d.Rejects)+len(d.Statuses) > 0
 }
 
 func (e *Erasure) mentionedIn(body []byte) bool {
@@ -99,12 +106,18 @@ func (db *DB) erase(ctx context.Context, ids []string, cutoff *string) (*Erasure
 	}
 	for _, id := range ids {
 		e.ids[id] = true
+		if err := db.eraseSends(ctx, e, id); err != nil {
+			return nil, err
+		}
 		for deleted := int64(eraseRows); deleted == eraseRows; e.Responses += deleted {
 			var err error
 			if deleted, err = db.delete(ctx, eraseResponsesSQL, id, unlessZero(e.Cutoff), eraseRows); err != nil {
 				return nil, unavailable(fmt.Errorf("erase responses: %w", err))
 			}
 		}
+	}
+	if err := db.sweepSends(ctx, e); err != nil {
+		return nil, err
 	}
 	return e, db.sweepQuarantine(ctx, e)
 }
@@ -145,7 +158,7 @@ func (db *DB) leaveTombstones(ctx context.Context, e *Erasure, ids []string, cut
 // its lock already when the tombstone is committed.
 const writersSQL = `
 SELECT DISTINCT virtualtransaction FROM pg_locks
-WHERE relation IN ('flow_responses'::regclass, 'quarantine'::regclass) AND mode = 'RowExclusiveLock' AND granted
+WHERE relation IN ('flow_responses'::regclass, 'quarantine'::regclass, 'flow_sends'::regclass) AND mode = 'RowExclusiveLock' AND granted
 	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 	AND pid <> pg_backend_pid() AND ($1::text[] IS NULL OR virtualtransaction = ANY($1))`
 
@@ -255,6 +268,9 @@ func (db *DB) EraseAgain(ctx context.Context) (*Erasure, error) {
 		return nil, err
 	}
 	e := &Erasure{}
+	if err := db.eraseSendsAgain(ctx, e); err != nil {
+		return nil, err
+	}
 	for above := ""; ; {
 		page, err := collect[string](ctx, db, pageSQL, above, againRows)
 		if err != nil {

@@ -9,7 +9,8 @@ import (
 )
 
 // ReaderRole is a role without a login of its own. It may select from the views
-// in the schema flows, and from flow_responses without raw; nothing else.
+// in the schema flows, from flow_answers and flow_funnel, and from flow_responses
+// without raw; nothing else.
 const ReaderRole = "flowkeep_reader"
 
 // ErrNoReader means that there is no ReaderRole, and that we may not make it or
@@ -90,7 +91,8 @@ WHERE oid IN (to_regnamespace('flows'), (SELECT relnamespace FROM pg_class WHERE
 UNION ALL
 SELECT format('GRANT SELECT ON %s TO ` + ReaderRole + `', oid::regclass)
 FROM pg_class
-WHERE relnamespace = to_regnamespace('flows') AND relkind = 'v' AND NOT has_table_privilege('` + ReaderRole + `', oid, 'SELECT')
+WHERE (relnamespace = to_regnamespace('flows') AND relkind = 'v' OR oid IN ('flow_answers'::regclass, 'flow_funnel'::regclass))
+	AND NOT has_table_privilege('` + ReaderRole + `', oid, 'SELECT')
 UNION ALL
 SELECT format('GRANT EXECUTE ON FUNCTION %s TO ` + ReaderRole + `', oid::regprocedure)
 FROM pg_proc

@@ -17,7 +17,7 @@ const (
 )
 
 // Retention deletes what is older than it may be kept: responses by stored_at,
-// quarantine by received_at. Of several on one database, one works at a time.
+// sends by sent_at, quarantine by received_at. Of several on one database, one works at a time.
 type Retention struct {
 	db      *DB
 	keep    time.Duration // 0: for ever, unless flow_catalog says otherwise of a flow
@@ -41,9 +41,9 @@ func (r *Retention) Collectors() []prometheus.Collector { return []prometheus.Co
 // tried again in the next round.
 func (r *Retention) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		responses, quarantined, err := r.Round(ctx)
-		if responses+quarantined > 0 {
-			r.log.Info().Int64("responses", responses).Int64("quarantined", quarantined).
+		done, err := r.Round(ctx)
+		if done != (Deleted{}) {
+			r.log.Info().Int64("responses", done.Responses).Int64("quarantined", done.Quarantined).Int64("sends", done.Sends).
 				Msg("deleted what was older than it may be kept")
 		}
 		if err != nil && ctx.Err() == nil {
@@ -53,58 +53,89 @@ func (r *Retention) Run(ctx context.Context) {
 	}
 }
 
+// Deleted counts the rows that a round deleted.
+type Deleted struct{ Responses, Sends, Quarantined int64 }
+
 // Round deletes once all that may be kept no longer, and returns how much that
 // was. If another replica is at it, there is less, or nothing, left to do.
-func (r *Retention) Round(ctx context.Context) (responses, quarantined int64, err error) {
-	overdue, err := r.overdue(ctx)
+func (r *Retention) Round(ctx context.Context) (done Deleted, err error) {
+	if done.Responses, err = r.deleteOverdue(ctx, "flow_responses", overdueAnswersSQL, oldAnswersSQL); err != nil {
+		return done, err
+	}
+	if done.Sends, err = r.deleteOverdue(ctx, "flow_sends", overdueSendsSQL, oldSendsSQL); err != nil {
+		return done, err
+	}
+	if r.keep > 0 {
+		done.Quarantined, err = r.deleteAll(ctx, "quarantine", oldQuarantineSQL, r.keep, retentionRows)
+	}
+	return done, err
+}
+
+// deleteOverdue deletes what is too old of each flow in a table.
+func (r *Retention) deleteOverdue(ctx context.Context, table, overdueSQL, oldSQL string) (deleted int64, err error) {
+	overdue, err := r.overdue(ctx, overdueSQL)
 	if err != nil {
-		return 0, 0, fmt.Errorf("find what may be kept no longer: %w", unavailable(err))
+		return 0, fmt.Errorf("find what may be kept no longer in %s: %w", table, unavailable(err))
 	}
 	for _, o := range overdue {
 		sql, args := oldUnlinkedSQL, []any{o.keep, retentionRows}
 		if o.flowID != nil {
-			sql, args = oldAnswersSQL, append(args, *o.flowID)
+			sql, args = oldSQL, append(args, *o.flowID)
 		}
-		n, err := r.deleteAll(ctx, "flow_responses", sql, args...)
-		responses += n
+		n, err := r.deleteAll(ctx, table, sql, args...)
+		deleted += n
 		if err != nil {
-			return responses, 0, err
+			return deleted, err
 		}
 	}
-	if r.keep > 0 {
-		quarantined, err = r.deleteAll(ctx, "quarantine", oldQuarantineSQL, r.keep, retentionRows)
-	}
-	return responses, quarantined, err
+	return deleted, nil
 }
 
-// overdueSQL hops from one flow to the next in the index, so that it costs as
-// much as there are flows, and returns those whose oldest answer is too old. A
-// null flow stands for the answers of no known flow.
-const overdueSQL = `
+// The flows with something that is too old. The statements hop from one flow to
+// the next in the index, so that they cost as much as there are flows. A null
+// flow stands for the answers of no known flow.
+const (
+	overdueAnswersSQL = `
 WITH RECURSIVE oldest AS (
-	(SELECT flow_id, stored_at FROM flow_responses WHERE flow_id IS NOT NULL ORDER BY flow_id DESC, stored_at LIMIT 1)
+	(SELECT flow_id, stored_at AS since FROM flow_responses WHERE flow_id IS NOT NULL ORDER BY flow_id DESC, stored_at LIMIT 1)
 	UNION ALL
 	SELECT next.flow_id, next.stored_at
 	FROM oldest, LATERAL (
 		SELECT flow_id, stored_at FROM flow_responses WHERE flow_id < oldest.flow_id ORDER BY flow_id DESC, stored_at LIMIT 1
 	) AS next
-), kept AS (
-	SELECT flow_id, stored_at, nullif(coalesce(retention, $1::interval), interval '0') AS keep
-	FROM oldest LEFT JOIN flow_catalog ON id = flow_id
-	UNION ALL
-	SELECT NULL, (SELECT min(stored_at) FROM flow_responses WHERE flow_id IS NULL), nullif($1, interval '0')
+), unlinked AS (
+	SELECT NULL AS flow_id, min(stored_at) AS since FROM flow_responses WHERE flow_id IS NULL
+), oldest_of_all AS (
+	SELECT * FROM oldest UNION ALL SELECT * FROM unlinked
 )
-SELECT flow_id, keep FROM kept WHERE stored_at < clock_timestamp() - keep`
+SELECT flow_id, keep FROM oldest_of_all` + tooOldSQL
 
-// overdue is a flow with answers that are too old.
+	overdueSendsSQL = `
+WITH RECURSIVE oldest AS (
+	(SELECT flow_id, sent_at AS since FROM flow_sends ORDER BY flow_id DESC, sent_at LIMIT 1)
+	UNION ALL
+	SELECT next.flow_id, next.sent_at
+	FROM oldest, LATERAL (
+		SELECT flow_id, sent_at FROM flow_sends WHERE flow_id < oldest.flow_id ORDER BY flow_id DESC, sent_at LIMIT 1
+	) AS next
+)
+SELECT flow_id, keep FROM oldest` + tooOldSQL
+
+	tooOldSQL = `
+LEFT JOIN flow_catalog ON id = flow_id
+CROSS JOIN LATERAL (SELECT nullif(coalesce(retention, $1::interval), interval '0') AS keep) AS kept
+WHERE since < clock_timestamp() - keep`
+)
+
+// overdue is a flow with rows that are too old.
 type overdue struct {
 	flowID *string // nil: no known flow
 	keep   time.Duration
 }
 
-func (r *Retention) overdue(ctx context.Context) (list []overdue, err error) {
+func (r *Retention) overdue(ctx context.Context, sql string) (list []overdue, err error) {
 	err = r.db.twice(ctx, func(conn *pgx.Conn) error {
-		rows, _ := conn.Query(ctx, overdueSQL, r.keep) // CollectRows returns the error
+		rows, _ := conn.Query(ctx, sql, r.keep) // CollectRows returns the error
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o overdue, err error) {
 			return o, row.Scan(&o.flowID, &o.keep)
 		})
@@ -125,6 +156,11 @@ DELETE FROM flow_responses WHERE message_id = ANY(ARRAY(
 DELETE FROM flow_responses WHERE message_id = ANY(ARRAY(
 	SELECT message_id FROM flow_responses WHERE flow_id IS NULL AND stored_at < clock_timestamp() - $1::interval
 	ORDER BY stored_at LIMIT $2 FOR UPDATE SKIP LOCKED))`
+
+	oldSendsSQL = `
+DELETE FROM flow_sends WHERE id = ANY(ARRAY(
+	SELECT id FROM flow_sends WHERE flow_id = $3 AND sent_at < clock_timestamp() - $1::interval
+	ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED))`
 
 	oldQuarantineSQL = `
 DELETE FROM quarantine WHERE id = ANY(ARRAY(

@@ -12,8 +12,9 @@ import (
 	"flowkeep/internal/store"
 )
 
-// fillWithAges makes a database with answers of three flows and of none, one a
-// day for so many days, and as many records in quarantine.
+// fillWithAges makes a database with answers of three flows and of none, and
+// sends of two flows, one a day for so many days, and as many records in
+// quarantine.
 func fillWithAges(t *testing.T, days int) (string, *pgx.Conn) {
 	t.Helper()
 	url := postgres.New(t)
@@ -22,6 +23,9 @@ func fillWithAges(t *testing.T, days int) (string, *pgx.Conn) {
 		INSERT INTO flow_responses (message_id, token_kind, flow_id, response, response_status, source, raw, received_at, stored_at)
 		SELECT flow || '-' || day, 'none', nullif(flow, 'none'), '{}', 'ok', 'kapso', '', now(), now() - day * interval '1 day' + interval '1 hour'
 		FROM unnest(ARRAY['a', 'b', 'c', 'none']) AS flow, generate_series(1, `+strconv.Itoa(days)+`) AS day;
+		INSERT INTO flow_sends (flow_id, status, sent_at)
+		SELECT flow, 'in_doubt', now() - day * interval '1 day' + interval '1 hour'
+		FROM unnest(ARRAY['a', 'd']) AS flow, generate_series(1, `+strconv.Itoa(days)+`) AS day;
 		INSERT INTO quarantine (received_at, source, reason, body)
 		SELECT now() - day * interval '1 day' + interval '1 hour', 'kapso', 'not_json', int4send(day) FROM generate_series(1, `+strconv.Itoa(days)+`) AS day`); err != nil {
 		t.Fatal(err)
@@ -32,6 +36,7 @@ func fillWithAges(t *testing.T, days int) (string, *pgx.Conn) {
 const leftSQL = `
 SELECT string_agg(flow || ' ' || n, ', ' ORDER BY flow) FROM (
 	SELECT coalesce(flow_id, 'none') AS flow, count(*) AS n FROM flow_responses GROUP BY 1
+	UNION ALL SELECT 'sends of ' || flow_id, count(*) FROM flow_sends GROUP BY 1
 	UNION ALL SELECT 'quarantine', count(*) FROM quarantine) AS t`
 
 func TestRetention_EachFlowAsLongAsItMayBeKept(t *testing.T) {
@@ -42,11 +47,11 @@ func TestRetention_EachFlowAsLongAsItMayBeKept(t *testing.T) {
 		catalog string
 		want    string
 	}{
-		"for ever":        {0, ``, "a 100, b 100, c 100, none 100, quarantine 100"},
-		"all alike":       {10 * day, ``, "a 10, b 10, c 10, none 10, quarantine 10"},
-		"all but some":    {10 * day, `('a', '30 days'), ('b', '0')`, "a 30, b 100, c 10, none 10, quarantine 10"},
-		"only some":       {0, `('a', '30 days'), ('b', '0'), ('c', NULL)`, "a 30, b 100, c 100, none 100, quarantine 100"},
-		"nothing overdue": {200 * day, `('a', '900 days')`, "a 100, b 100, c 100, none 100, quarantine 100"},
+		"for ever":        {0, ``, "a 100, b 100, c 100, none 100, quarantine 100, sends of a 100, sends of d 100"},
+		"all alike":       {10 * day, ``, "a 10, b 10, c 10, none 10, quarantine 10, sends of a 10, sends of d 10"},
+		"all but some":    {10 * day, `('a', '30 days'), ('b', '0')`, "a 30, b 100, c 10, none 10, quarantine 10, sends of a 30, sends of d 10"},
+		"only some":       {0, `('a', '30 days'), ('b', '0'), ('c', NULL)`, "a 30, b 100, c 100, none 100, quarantine 100, sends of a 30, sends of d 100"},
+		"nothing overdue": {200 * day, `('a', '900 days')`, "a 100, b 100, c 100, none 100, quarantine 100, sends of a 100, sends of d 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,17 +62,17 @@ func TestRetention_EachFlowAsLongAsItMayBeKept(t *testing.T) {
 				}
 			}
 			r := store.NewRetention(open(t, url), c.keep, zerolog.Nop())
-			before := query[int64](t, conn, "SELECT (SELECT count(*) FROM flow_responses) + (SELECT count(*) FROM quarantine)")
-			responses, quarantined, err := r.Round(t.Context())
+			before := query[int64](t, conn, "SELECT (SELECT count(*) FROM flow_responses) + (SELECT count(*) FROM flow_sends) + (SELECT count(*) FROM quarantine)")
+			done, err := r.Round(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := query[string](t, conn, leftSQL); got != c.want {
 				t.Errorf("left: %s, want %s", got, c.want)
 			}
-			after := query[int64](t, conn, "SELECT (SELECT count(*) FROM flow_responses) + (SELECT count(*) FROM quarantine)")
-			if responses+quarantined != before-after {
-				t.Errorf("told %d and %d, deleted %d", responses, quarantined, before-after)
+			after := query[int64](t, conn, "SELECT (SELECT count(*) FROM flow_responses) + (SELECT count(*) FROM flow_sends) + (SELECT count(*) FROM quarantine)")
+			if done.Responses+done.Sends+done.Quarantined != before-after {
+				t.Errorf("told %+v, deleted %d", done, before-after)
 			}
 		})
 	}
@@ -87,7 +92,7 @@ func TestRetention_BesideOthers(t *testing.T) {
 		r := store.NewRetention(open(t, url), 24*time.Hour, zerolog.Nop())
 		wait.Go(func() {
 			for range 3 {
-				if _, _, err := r.Round(t.Context()); err != nil {
+				if _, err := r.Round(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -105,7 +110,7 @@ func TestRetention_BesideOthers(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if _, _, err := store.NewRetention(open(t, url), 24*time.Hour, zerolog.Nop()).Round(t.Context()); err != nil {
+	if _, err := store.NewRetention(open(t, url), 24*time.Hour, zerolog.Nop()).Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	const old = "SELECT coalesce(string_agg(message_id, ' '), '') FROM flow_responses WHERE stored_at < now() - interval '1 day'"

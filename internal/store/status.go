@@ -10,13 +10,15 @@ import (
 	"flowkeep/internal/flowparse"
 )
 
-// registerSentSQL registers messages whose event says which flow they carry.
+// registerSentSQL registers messages whose event says which flow they carry,
+// unless they are erased.
 const registerSentSQL = `
 INSERT INTO flow_sends (wamid, flow_id, flow_token, recipient, phone_number_id, kind, template, sent_at)
 SELECT DISTINCT ON (wamid) wamid, flow_id, nullif(flow_token, ''), nullif(recipient, ''), nullif(phone_number_id, ''),
 	CASE template WHEN '' THEN 'interactive' ELSE 'template' END, nullif(template, ''), at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
 	AS event (wamid, flow_id, flow_token, recipient, phone_number_id, template, at)
+WHERE CASE WHEN ` + hasErasuresSQL + ` THEN wamid <> ALL ((SELECT erased_among($1, $4, NULL, $7, $7))::text[]) ELSE true END
 ORDER BY wamid, at
 ON CONFLICT (wamid) DO NOTHING`
 
