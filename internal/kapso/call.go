@@ -2,6 +2,7 @@ package kapso
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ const (
 	attempts    = 3
 	firstPause  = time.Second
 	longestWait = 30 * time.Second
-	maxAnswer   = 1 << 20
+	maxAnswer   = int64(1 << 20)
 )
 
 // ErrInDoubt says that a call went out and nobody knows whether it was
@@ -81,14 +82,15 @@ func (c *Client) once(ctx context.Context, method, address string, r Request, an
 		return noAnswer(err, written.Load())
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	most := cmp.Or(r.most, maxAnswer)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	switch {
 	case resp.StatusCode/100 != 2: // a body that is cut off still comes with a status
 		return newError(resp, body, append(r.hide, c.key()))
 	case err != nil:
 		return noAnswer(err, written.Load())
-	case len(body) > maxAnswer:
-		return fmt.Errorf("%w: the answer is longer than %d bytes", ErrInDoubt, maxAnswer)
+	case int64(len(body)) > most:
+		return fmt.Errorf("%w: the answer is longer than %d bytes", ErrInDoubt, most)
 	case json.Unmarshal(body, answer) != nil:
 		return fmt.Errorf("%w: status %d, and the answer is not the JSON that was expected", ErrInDoubt, resp.StatusCode)
 	}

@@ -1,6 +1,8 @@
-// Package kapso is a client for Kapso's WhatsApp proxy: it sends a flow as an
-// interactive message or as a template, and creates templates with a FLOW
-// button.
+// Package kapso is a client for Kapso. Through its WhatsApp proxy it sends a
+// flow as an interactive message or as a template, and creates templates with a
+// FLOW button. From its history and its platform API it reads what was received
+// and how webhooks are set, and it sets them right. "OpenAPI" names Kapso's own
+// description of that API.
 //
 // A message is an input of the official TypeScript SDK, key for key
 // (@kapso/whatsapp-cloud-api 0.3.0). Its Request checks the rules and returns
@@ -103,7 +105,8 @@ type Request struct {
 	Path []string // what follows the version, such as 647015955153740 and messages
 	Body []byte   // JSON
 
-	hide []string // what an error must not repeat: the recipient
+	hide []string // what an error must not repeat: the recipient, a secret
+	most int64    // bytes of an answer; 0 means maxAnswer
 }
 
 // URL is the request's full address.
