@@ -13,10 +13,11 @@ import "time"
 // as Kapso's.
 type Source string
 
-// The shapes. Backfill is not a shape: it marks what was fetched later.
+// The shapes. Backfill is none: it marks what was fetched from Kapso's history.
 const (
-	SourceKapso Source = "kapso"
-	SourceMeta  Source = "meta"
+	SourceKapso    Source = "kapso"
+	SourceMeta     Source = "meta"
+	SourceBackfill Source = "backfill"
 )
 
 // TokenKind says what a response's flow token is.
