@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"flowkeep/internal/api"
+	"flowkeep/internal/backfill"
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/localpg"
 	"flowkeep/internal/spool"
@@ -71,6 +72,7 @@ type App struct {
 	views    *flows.Keeper
 	old      *store.Retention
 	reader   *read.Reader // nil: nobody may read
+	backfill *backfill.Watch
 	hooks    *webhook.Handler
 	server   *http.Server
 	aside    *http.Server // serves metrics
@@ -146,6 +148,9 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		}
 	}
 	a.keeper = newKeeper(a.writer, a.spool, a.db, flowparse.New(a.cfg.FlowIDs), a.log)
+	if err := a.openBackfill(); err != nil {
+		return err
+	}
 	return a.meetDatabase(ctx)
 }
 
@@ -218,6 +223,9 @@ func (a *App) Serve(ctx context.Context) error {
 	tasks.Go(func() { a.views.Run(background) })
 	tasks.Go(func() { a.old.Run(background) })
 	tasks.Go(func() { sends.Link(background, a.views, a.log) })
+	if a.cfg.BackfillEvery > 0 {
+		tasks.Go(func() { a.backfill.Run(background) })
+	}
 	if a.postgres != nil {
 		tasks.Go(func() { a.tendPostgres(background) })
 	}
@@ -254,6 +262,9 @@ func (a *App) Close() error {
 	}
 	if a.reader != nil {
 		a.reader.Close()
+	}
+	if a.backfill != nil {
+		a.backfill.Close()
 	}
 	if a.db != nil {
 		a.db.Close()

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -17,24 +18,25 @@ import (
 
 // config is all of the configuration. It comes from the environment only.
 type config struct {
-	DatabaseURL          string   `env:"DATABASE_URL"`
-	KapsoSecrets         []string `env:"KAPSO_WEBHOOK_SECRET"`
-	MetaAppSecrets       []string `env:"META_APP_SECRET"`
-	MetaVerifyToken      string   `env:"META_VERIFY_TOKEN"`
-	KapsoAPIKey          string   `env:"KAPSO_API_KEY"`
-	KapsoBaseURL         string   `env:"KAPSO_BASE_URL" envDefault:"https://api.kapso.ai/meta/whatsapp"`
-	Addr                 string   `env:"FLOWKEEP_ADDR" envDefault:":8080"`
-	MetricsAddr          string   `env:"FLOWKEEP_METRICS_ADDR"`
-	DataDir              string   `env:"FLOWKEEP_DATA_DIR"`
-	FlowIDs              []string `env:"FLOWKEEP_FLOW_IDS"`
-	APITokens            []string `env:"FLOWKEEP_API_TOKENS"`
-	MaxBodyBytes         int64    `env:"FLOWKEEP_MAX_BODY_BYTES" envDefault:"8388608"`
-	SpoolMaxBytes        int64    `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
-	QuarantineMaxRecords int64    `env:"FLOWKEEP_QUARANTINE_MAX_RECORDS" envDefault:"100000"`
-	QuarantineMaxBytes   int64    `env:"FLOWKEEP_QUARANTINE_MAX_BYTES" envDefault:"1073741824"`
-	Retention            span     `env:"FLOWKEEP_RETENTION"` // 0: for ever
-	LogLevel             string   `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
-	LogFormat            string   `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
+	DatabaseURL          string        `env:"DATABASE_URL"`
+	KapsoSecrets         []string      `env:"KAPSO_WEBHOOK_SECRET"`
+	MetaAppSecrets       []string      `env:"META_APP_SECRET"`
+	MetaVerifyToken      string        `env:"META_VERIFY_TOKEN"`
+	KapsoAPIKey          string        `env:"KAPSO_API_KEY"`
+	KapsoBaseURL         string        `env:"KAPSO_BASE_URL" envDefault:"https://api.kapso.ai/meta/whatsapp"`
+	Addr                 string        `env:"FLOWKEEP_ADDR" envDefault:":8080"`
+	MetricsAddr          string        `env:"FLOWKEEP_METRICS_ADDR"`
+	DataDir              string        `env:"FLOWKEEP_DATA_DIR"`
+	FlowIDs              []string      `env:"FLOWKEEP_FLOW_IDS"`
+	APITokens            []string      `env:"FLOWKEEP_API_TOKENS"`
+	MaxBodyBytes         int64         `env:"FLOWKEEP_MAX_BODY_BYTES" envDefault:"8388608"`
+	SpoolMaxBytes        int64         `env:"FLOWKEEP_SPOOL_MAX_BYTES" envDefault:"1073741824"`
+	QuarantineMaxRecords int64         `env:"FLOWKEEP_QUARANTINE_MAX_RECORDS" envDefault:"100000"`
+	QuarantineMaxBytes   int64         `env:"FLOWKEEP_QUARANTINE_MAX_BYTES" envDefault:"1073741824"`
+	Retention            span          `env:"FLOWKEEP_RETENTION"`      // 0: for ever
+	BackfillEvery        time.Duration `env:"FLOWKEEP_BACKFILL_EVERY"` // 0: never
+	LogLevel             string        `env:"FLOWKEEP_LOG_LEVEL" envDefault:"info"`
+	LogFormat            string        `env:"FLOWKEEP_LOG_FORMAT"` // empty: json, or console on a terminal
 
 	apiTokens []api.Token // what is kept of APITokens
 
@@ -79,6 +81,12 @@ func readConfig(environ []string) (config, error) {
 	}
 	if c.Retention != 0 && c.Retention < leastRetention {
 		faults = append(faults, errors.New("FLOWKEEP_RETENTION must be at least 1h, or unset to keep for ever"))
+	}
+	if c.BackfillEvery != 0 && c.BackfillEvery < time.Minute {
+		faults = append(faults, errors.New("FLOWKEEP_BACKFILL_EVERY must be at least 1m"))
+	}
+	if c.BackfillEvery != 0 && c.KapsoAPIKey == "" {
+		faults = append(faults, errors.New("FLOWKEEP_BACKFILL_EVERY needs KAPSO_API_KEY"))
 	}
 	if !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.LogLevel) {
 		faults = append(faults, errors.New("FLOWKEEP_LOG_LEVEL must be trace, debug, info, warn or error"))

@@ -55,6 +55,7 @@ func commands() []command {
 		{"send", "flow or template: send a flow, and register it", send},
 		{"template", "create: a template with a FLOW button", template},
 		{"sends", "import what was sent by other means into the register of sends", registerSends},
+		{"backfill", "fetch what never arrived from Kapso's history", backfillNow},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},

@@ -14,6 +14,7 @@ import (
 func (a *App) registerMetrics(reg prometheus.Registerer) {
 	reg.MustRegister(a.writer.Collectors()...)
 	reg.MustRegister(a.old.Collectors()...)
+	reg.MustRegister(a.backfill.Collectors()...)
 	reg.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		a.spoolGauge("flowkeep_spool_records", "Records that wait in the spool.",

@@ -36,6 +36,8 @@ type readyAnswer struct {
 		Database   string     `json:"database"` // ok or away
 		Spool      spoolCheck `json:"spool"`
 		Signatures string     `json:"signatures"` // ok, or what to look at
+
+		Backfill *backfillCheck `json:"backfill,omitempty"` // only with FLOWKEEP_BACKFILL_EVERY
 	} `json:"checks"`
 }
 
@@ -52,7 +54,7 @@ func (c *readiness) serve(w http.ResponseWriter, r *http.Request) {
 	var answer readyAnswer
 	checks := &answer.Checks
 	checks.Server, checks.Database, checks.Signatures = "ok", "ok", "ok"
-	checks.Spool = c.spool()
+	checks.Spool, checks.Backfill = c.spool(), c.app.backfillCheck()
 	if c.app.stopping.Load() {
 		checks.Server = "stopping"
 	}
