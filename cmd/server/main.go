@@ -56,6 +56,7 @@ func commands() []command {
 		{"template", "create: a template with a FLOW button", template},
 		{"sends", "import what was sent by other means into the register of sends", registerSends},
 		{"backfill", "fetch what never arrived from Kapso's history", backfillNow},
+		{"webhook", "check, create, resume or test the webhook at Kapso", webhookDoctor},
 		{"simulate", "send signed, realistic deliveries to an address", simulateTraffic},
 		{"health", "ask the server on this machine whether it is ready", health},
 		{"version", "print the version", printVersion},
