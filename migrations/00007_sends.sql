@@ -143,7 +143,9 @@ SELECT s.flow_id, (s.sent_at AT TIME ZONE 'UTC')::date AS day,
     count(*) FILTER (WHERE s.status = 'read') AS read,
     count(answer.first_at) AS answered,
     count(*) FILTER (WHERE s.status = 'failed') AS failed,
-    percentile_cont(0.5) WITHIN GROUP (ORDER BY answer.first_at - s.sent_at) AS median_time_to_answer
+    -- WhatsApp's times are whole seconds: an answer can seem earlier than its send.
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY greatest(answer.first_at - s.sent_at, interval '0'))
+        FILTER (WHERE answer.first_at IS NOT NULL) AS median_time_to_answer
 FROM flow_sends AS s
 LEFT JOIN (
     SELECT send_id, min(coalesce(sent_at, received_at)) AS first_at FROM flow_answers WHERE send_id IS NOT NULL GROUP BY send_id

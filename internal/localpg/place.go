@@ -67,7 +67,14 @@ func (p *place) close() {
 	if filepath.Dir(p.socketDir) != p.dir {
 		_ = os.Remove(p.socketDir) // fails if a socket is in it, as it should
 	}
-	_ = p.lock.Close() // and with it the lock; nothing was written that could fail late
+	_ = unlock(p.lock) // nothing was written that could fail late
+}
+
+// unlock gives the lock back and closes its file. Closing alone would leave it
+// to a child process that is just being started and has not yet closed what it
+// inherited.
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // uid is the user id that Postgres runs under.

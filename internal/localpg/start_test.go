@@ -109,7 +109,7 @@ func TestStart_EndsLeftover(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	s := startServer(t, dir)
-	must(t, s.place.lock.Close()) // as if this process had died
+	must(t, unlock(s.place.lock)) // as if this process had died
 	again := startServer(t, dir)
 	waitDone(t, s)
 	if s.process.waitErr != nil {

@@ -22,11 +22,12 @@ func TestViews_FunnelAndAnswers(t *testing.T) {
 		answer{id: "3", context: "wamid.s3", token: "shared"},
 		answer{id: "4", token: "shared"}, // of which of two?
 		answer{id: "5", token: "unheard"},
+		answer{id: "6", context: "wamid.s5"}, // at once, by a clock of whole seconds
 	)
 	d.exec(`UPDATE flow_responses SET sent_at = (SELECT send_sent_at FROM flow_answers a WHERE a.message_id = flow_responses.message_id) +
-		make_interval(mins => CASE message_id WHEN '1' THEN 10 WHEN '1 again' THEN 5 WHEN '2' THEN 20 ELSE 40 END)`)
-	d.want("1 1 order=1, 1 again 1 order=1, 2 2 order=2, 3 3 order=3, 4 - -, 5 - -",
+		make_interval(secs => CASE message_id WHEN '1' THEN 600 WHEN '1 again' THEN 300 WHEN '2' THEN 1200 WHEN '6' THEN -0.5 ELSE 2400 END)`)
+	d.want("1 1 order=1, 1 again 1 order=1, 2 2 order=2, 3 3 order=3, 4 - -, 5 - -, 6 7 -",
 		`SELECT string_agg(message_id || ' ' || coalesce(send_id::text, '-') || ' ' || coalesce('order=' || (send_context->>'order'), '-'), ', ' ORDER BY message_id) FROM flow_answers`)
-	d.want("(111,2026-01-01,1,1,1,1,0,00:05:00) (111,2026-01-02,3,2,1,2,1,00:30:00) (222,2026-01-02,1,0,0,0,0,)",
+	d.want("(111,2026-01-01,1,1,1,1,0,00:05:00) (111,2026-01-02,3,2,1,2,1,00:30:00) (222,2026-01-02,1,0,0,1,0,00:00:00)",
 		`SELECT string_agg(f::text, ' ' ORDER BY flow_id, day) FROM flow_funnel AS f`)
 }
