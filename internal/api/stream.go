@@ -34,7 +34,9 @@ func (h *Handler) stream(extension, contentType string, write func(*read.Reader,
 			header.Set("X-Content-Type-Options", "nosniff")
 			header.Set("Cache-Control", "no-store")
 			header.Set("Content-Disposition", `attachment; filename="`+fileName(e.Flow)+"."+extension+`"`)
-			err := write(h.reader, r.Context(), d, &e)
+			ctx, cancel := context.WithTimeout(r.Context(), longestStream)
+			defer cancel()
+			err := write(h.reader, ctx, d, &e)
 			web.EventOf(w).Count("responses", int(e.Rows()))
 			switch {
 			case errors.Is(err, errHeadOnly):
@@ -49,6 +51,10 @@ func (h *Handler) stream(extension, contentType string, write func(*read.Reader,
 		})
 	}
 }
+
+// longestStream is how long an export may hold its view of the database, which
+// keeps vacuum from what was deleted since.
+const longestStream = time.Hour
 
 // errHeadOnly ends an export that was asked for its header only.
 var errHeadOnly = errors.New("only the header was asked for")

@@ -128,20 +128,34 @@ func (t *table) safe(s string) string {
 }
 
 // defuse returns a cell that no spreadsheet takes for a formula: what could be
-// one gets an apostrophe in front. Control characters become U+FFFD, but for
-// line ends and tabs inside of the text.
+// one gets an apostrophe in front. So does what follows a line end, a tab or a
+// semicolon: a spreadsheet that takes another separator than the comma, as many
+// countries' do, begins a new cell there. Control characters become U+FFFD, but
+// for line ends and tabs inside of the text.
 func defuse(s string) string {
-	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(s, isInvisible))
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return unicode.ReplacementChar
+	var safe strings.Builder
+	s = strings.ReplaceAll(s, "\r\n", "\n")
+	for {
+		end := strings.IndexAny(s, "\n\t;") + 1
+		if end == 0 {
+			end = len(s)
 		}
-		return r
-	}, strings.ReplaceAll(s, "\r\n", "\n"))
-	if unicode.IsControl(first) || strings.ContainsRune("=+-@＝＋－＠", first) {
-		return "'" + s
+		first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(s[:end], isInvisible))
+		if safe.Len() == 0 && unicode.IsControl(first) || strings.ContainsRune("=+-@＝＋－＠", first) {
+			safe.WriteByte('\'')
+		}
+		safe.WriteString(strings.Map(printable, s[:end]))
+		if s = s[end:]; s == "" {
+			return safe.String()
+		}
 	}
-	return s
+}
+
+func printable(r rune) rune {
+	if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // isInvisible tells what a spreadsheet may drop from the beginning of a cell.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ import (
 func hostileTexts() []string {
 	return []string{
 		`\`, `\\`, `\.`, `\n`, `"`, `""`, `'`, ",", ";", "\n", "\r\n", "\r", "\t", "\x01", "\x02", "\x1f", "\x7f", "\u0080", "\u0085", "\u2028", "\u2029",
-		"\ufeff", "\u202e", "🌻", "NULL", `\N`, "=1+1", "+1", "-1", "@SUM(A1)", "＝1", "＋1", "－1", "＠x", "\t=1", "\n=1", " =1", "\u00a0=1", "\u200b=1", "", " ", "end",
+		"\ufeff", "\u202e", "🌻", "NULL", `\N`, "=1+1", "+1", "-1", "@SUM(A1)", "＝1", "＋1", "－1", "＠x", "\t=1", "\n=1", " =1", "\u00a0=1", "\u200b=1", "x;=1", "hello\n=1+1", "a; b;\u200b@x", "a\t-1", "", " ", "end",
 	}
 }
 
@@ -183,6 +184,10 @@ func TestCSV_HasTheColumnsOfTheView(t *testing.T) {
 	}
 }
 
+// formulaWithin finds what begins a cell where the semicolon separates, or where
+// quotes in the middle of a line mean nothing.
+var formulaWithin = regexp.MustCompile(`[;\n\t][ \x{200b}]*[=+@＝＋＠-]`)
+
 func TestCSV_NoCellIsAFormula(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -197,6 +202,9 @@ func TestCSV_NoCellIsAFormula(t *testing.T) {
 	for _, flow := range []string{"", flowID} {
 		for _, cells := range csvOf(t, d, &read.Export{Flow: flow}) {
 			for _, cell := range cells {
+				if formulaWithin.MatchString(cell) {
+					t.Errorf("a formula behind another separator: %q", cell)
+				}
 				if strings.ContainsAny(cell, "\x01\x02\x1f\x7f\u0080\u0085") {
 					t.Errorf("a control character is in %q", cell)
 				}
