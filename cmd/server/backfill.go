@@ -15,6 +15,7 @@ import (
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/flows"
 )
 
 const backfillUsage = `Usage: flowkeep backfill --since TIME [flags]
@@ -97,7 +98,12 @@ func (f *fetch) run(ctx context.Context, cfg config, url string, window kapso.Wi
 			return err
 		}
 	}
-	reader := &backfill.Reader{Kapso: client, Writer: writer, DB: db, Parser: flowparse.New(cfg.FlowIDs)}
+	views, err := flows.Open(url, cfg.FlowIDs, log)
+	if err != nil {
+		return err
+	}
+	defer views.Close()
+	reader := &backfill.Reader{Kapso: client, Writer: writer, DB: db, Views: views, Parser: flowparse.New(cfg.FlowIDs)}
 	line := progressLine{w: f.stderr, rewrite: isTerminal(f.stderr)}
 	var done backfill.Report
 	for _, number := range numbers {
@@ -181,7 +187,7 @@ func (a *App) openBackfill() error {
 	if err != nil {
 		return err
 	}
-	reader := &backfill.Reader{Kapso: client, Writer: a.writer, DB: a.db, Parser: a.keeper.parser}
+	reader := &backfill.Reader{Kapso: client, Writer: a.writer, DB: a.db, Views: a.views, Parser: a.keeper.parser}
 	ready := func() bool { return !a.keeper.away.Load() && a.spool.Stats().Records == 0 }
 	a.backfill = backfill.NewWatch(reader, a.cfg.BackfillEvery, ready, a.log)
 	return nil

@@ -19,6 +19,7 @@ import (
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/flows"
 )
 
 // How the writer is used: in small steps, so that deliveries are not held up,
@@ -79,6 +80,7 @@ type Reader struct {
 	Kapso  *kapso.Client
 	Writer *store.Writer
 	DB     *store.DB
+	Views  *flows.Keeper // fills in what stored responses do not know, and learns of it
 	Parser *flowparse.Parser
 }
 
@@ -151,7 +153,7 @@ func (r *Reader) keep(ctx context.Context, w kapso.Window, page kapso.Page, coun
 			}
 		}
 		count.Seen += int64(len(step))
-		if err := r.DB.FillNulls(ctx, here); err != nil {
+		if err := r.Views.FillNulls(ctx, here); err != nil {
 			return err
 		}
 	}

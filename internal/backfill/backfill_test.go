@@ -16,6 +16,7 @@ import (
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/kapso/kapsotest"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/flows"
 	"flowkeep/internal/store/storetest"
 )
 
@@ -39,8 +40,12 @@ func newReader(t *testing.T, k *kapsotest.Server, url, key string) *backfill.Rea
 		t.Fatal(err)
 	}
 	writer := store.NewWriter(db, 1, 1000, zerolog.Nop())
-	t.Cleanup(func() { writer.Close(); db.Close(); client.Close() })
-	return &backfill.Reader{Kapso: client, Writer: writer, DB: db, Parser: flowparse.New(nil)}
+	views, err := flows.Open(url, nil, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { writer.Close(); views.Close(); db.Close(); client.Close() })
+	return &backfill.Reader{Kapso: client, Writer: writer, DB: db, Views: views, Parser: flowparse.New(nil)}
 }
 
 // answer is a message with a flow's answer, as the history shows it.

@@ -84,6 +84,9 @@ func describe(ev *zerolog.Event, err error) *zerolog.Event {
 	return ev.Err(err)
 }
 
+// IsRowFault says whether Postgres refused a statement for what is in its rows.
+func IsRowFault(err error) bool { return isRowFault(err) }
+
 // Unavailable is what the rooms that only read wrap an error of the database
 // with: callers see ErrUnavailable, and its text quotes no row.
 func Unavailable(err error) error { return unavailable(err) }
