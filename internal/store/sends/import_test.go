@@ -81,19 +81,37 @@ func TestReadCSV_NamesTheLine(t *testing.T) {
 		"wamid,flow_id\nw,1\nw,1,2\n":    "line 3: ",
 		"wamid,flow_id\nw,1\nw,\"1\n2\n": "line 3: ",
 		"wamid,flow_id\n\"w\n\",1\nw,\n": "line 4: ",
-		"wamid,secrets\nw,1\n":           `line 2: invalid send: "secrets" is no column`,
+		"wamid,flow_id\nw,1\nw\"x,1\n":   "line 3: ",
+		"wamid,flow_id\nw,1\n\"w\"x,1\n": "line 3: ",
+		"wamid,flow_id\nw,1\n\"abc":      "line 3: ",
+		"wa\"mid,flow_id\n":              "line 1: ",
+		"\"wamid":                        "line 1: ",
+		"wamid,secrets\nw,1\n":           `line 1: invalid send: "secrets" is no column`,
+		"wamid,secrets\n":                `line 1: invalid send: "secrets" is no column`,
+		"wamid,flow_id,wamid\nw,1,x\n":   `line 1: invalid send: "wamid" is there twice`,
+		"wamid,flow_id,wamid":            `line 1: invalid send: "wamid" is there twice`,
 	} {
+		var good int
 		var last error
 		for _, err := range sends.ReadCSV(strings.NewReader(file)) {
-			last = err
+			if last = err; err == nil {
+				good++
+			}
 		}
 		if !errors.Is(last, sends.ErrInvalid) || !strings.HasPrefix(last.Error(), want) {
 			t.Errorf("%q: %v, want %s", file, last, want)
 		}
+		if strings.HasPrefix(want, "line 1: ") != (good == 0) {
+			t.Errorf("%q: %d were read before it", file, good)
+		}
 	}
-	for _, err := range sends.ReadCSV(io.MultiReader(strings.NewReader("wamid,flow_id\nw,1\n"), failing{})) {
-		if errors.Is(err, sends.ErrInvalid) {
-			t.Errorf("a disk that fails is no fault of the file: %v", err)
+	for _, before := range []string{"", "wamid,flow_id\nw,1\n"} {
+		var last error
+		for _, err := range sends.ReadCSV(io.MultiReader(strings.NewReader(before), failing{})) {
+			last = err
+		}
+		if last == nil || errors.Is(last, sends.ErrInvalid) {
+			t.Errorf("a disk that fails is no fault of the file: %v", last)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -59,6 +60,9 @@ func readObject(line []byte) (Send, error) {
 	}
 	values := map[string]string{}
 	for name, value := range members {
+		if err := checkColumn(name); err != nil {
+			return Send{}, err
+		}
 		switch {
 		case string(value) == "null":
 		case name == "context":
@@ -66,7 +70,7 @@ func readObject(line []byte) (Send, error) {
 		default:
 			var text string
 			if err := json.Unmarshal(value, &text); err != nil {
-				return Send{}, fmt.Errorf("%w: %s is no string", ErrInvalid, columnOr(name))
+				return Send{}, fmt.Errorf("%w: %q is no string", ErrInvalid, name)
 			}
 			values[name] = text
 		}
@@ -76,57 +80,77 @@ func readObject(line []byte) (Send, error) {
 
 // ReadCSV reads a first line of column names, those of ReadNDJSON in any order,
 // and a send a line, context as JSON. An empty field is one that is not there.
-// Each error names the line, and ends the list.
+// Each error but one of r's own names the line, and ends the list.
 func ReadCSV(r io.Reader) iter.Seq2[Send, error] {
 	return func(yield func(Send, error) bool) {
 		lines := csv.NewReader(r)
 		lines.ReuseRecord = true
-		header, err := lines.Read()
-		if err != nil {
-			yield(Send{}, fmt.Errorf("line 1: %w: it holds no column names", ErrInvalid))
-			return
+		header, err := readHeader(lines)
+		for err == nil {
+			var s Send
+			if s, err = readRecord(lines, header); err == nil && !yield(s, nil) {
+				return
+			}
 		}
-		header = slices.Clone(header)
-		header[0] = strings.TrimPrefix(header[0], "\ufeff") // Excel begins with a byte order mark
-		for {
-			record, err := lines.Read()
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			line, _ := lines.FieldPos(0)
-			s, err := readRecord(header, record, err)
-			if err != nil {
-				yield(Send{}, fmt.Errorf("line %d: %w", line, err))
-				return
-			}
-			if !yield(s, nil) {
-				return
-			}
+		if !errors.Is(err, io.EOF) {
+			yield(Send{}, err)
 		}
 	}
 }
 
-func readRecord(header, record []string, err error) (Send, error) {
-	if fault, ok := errors.AsType[*csv.ParseError](err); ok {
-		return Send{}, fmt.Errorf("%w: %w", ErrInvalid, fault.Err)
+func readHeader(lines *csv.Reader) ([]string, error) {
+	header, line, err := readFields(lines)
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("line 1: %w: it holds no column names", ErrInvalid)
 	}
 	if err != nil {
-		return Send{}, fmt.Errorf("read: %w", err)
+		return nil, err
+	}
+	header = slices.Clone(header)
+	header[0] = strings.TrimPrefix(header[0], "\ufeff") // Excel begins with a byte order mark
+	for i, name := range header {
+		if err := checkColumn(name); err != nil {
+			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		if slices.Contains(header[:i], name) {
+			return nil, fmt.Errorf("line %d: %w: %q is there twice", line, ErrInvalid, name)
+		}
+	}
+	return header, nil
+}
+
+func readRecord(lines *csv.Reader, header []string) (Send, error) {
+	record, line, err := readFields(lines)
+	if err != nil {
+		return Send{}, err
 	}
 	values := map[string]string{}
 	for i, name := range header {
 		values[name] = record[i]
 	}
-	return readSend(values)
+	s, err := readSend(values)
+	if err != nil {
+		return Send{}, fmt.Errorf("line %d: %w", line, err)
+	}
+	return s, nil
+}
+
+// readFields returns also the line at which the fields begin, since one of them
+// may hold line breaks. At the end it fails with io.EOF.
+func readFields(lines *csv.Reader) (fields []string, line int, err error) {
+	fields, err = lines.Read()
+	if fault, ok := errors.AsType[*csv.ParseError](err); ok {
+		return nil, 0, fmt.Errorf("line %d: %w: %w", fault.StartLine, ErrInvalid, fault.Err)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read: %w", err)
+	}
+	line, _ = lines.FieldPos(0) // it panics if there are no fields
+	return fields, line, nil
 }
 
 // readSend makes a send of the values of its columns.
 func readSend(values map[string]string) (Send, error) {
-	for name := range values {
-		if !slices.Contains(columnNames(), name) {
-			return Send{}, fmt.Errorf("%w: %s is no column; they are %s", ErrInvalid, columnOr(name), strings.Join(columnNames(), ", "))
-		}
-	}
 	s := Send{
 		Wamid: values["wamid"], FlowID: values["flow_id"], FlowToken: values["flow_token"], Recipient: values["recipient"],
 		PhoneNumberID: values["phone_number_id"], Kind: values["kind"], Template: values["template"], Context: []byte(values["context"]),
@@ -143,10 +167,13 @@ func readSend(values map[string]string) (Send, error) {
 	return s, s.normalize()
 }
 
-// columnOr quotes a name that somebody chose, unless it is long.
-func columnOr(name string) string {
-	if len(name) > 40 {
-		return "a name of more than 40 bytes"
+func checkColumn(name string) error {
+	if slices.Contains(columnNames(), name) {
+		return nil
 	}
-	return fmt.Sprintf("%q", name)
+	quoted := strconv.Quote(name)
+	if len(name) > 40 {
+		quoted = "a name of more than 40 bytes"
+	}
+	return fmt.Errorf("%w: %s is no column; they are %s", ErrInvalid, quoted, strings.Join(columnNames(), ", "))
 }
