@@ -70,11 +70,11 @@ func (e *Error) Temporary() bool {
 }
 
 // refusedForNow says that the server took nothing of the call and that it may
-// be repeated soon: throttling, or a 503 that names the time. A 409 is not one:
-// the other send in flight may be this very message.
+// be repeated soon: it throttles. No 5xx is one, not even a 503 that names the
+// time, since a proxy may have added that; nor is a 409: the other send in
+// flight may be this very message.
 func (e *Error) refusedForNow() bool {
-	return !e.final() && (e.Status == http.StatusTooManyRequests || e.throttled() && e.Status < 500 ||
-		e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0)
+	return !e.final() && e.Status < 500 && (e.Status == http.StatusTooManyRequests || e.throttled())
 }
 
 // throttled knows the limits that pass within seconds (kapso-facts.md, section
@@ -115,7 +115,7 @@ func (e *Error) advice() string {
 		return "another send is in flight"
 	case e.Status/100 == 3:
 		return "KAPSO_BASE_URL leads elsewhere, and redirects are not followed"
-	case e.RetryAfter > 0:
+	case e.RetryAfter > 0 && e.Status < 500: // else it may be in doubt
 		return "try again in " + e.RetryAfter.String()
 	}
 	return ""
@@ -178,9 +178,9 @@ func bounded(text string, hide []string) string {
 }
 
 // retryAfter reads seconds or a date: at least a second if the header says
-// either, else 0.
+// either, else 0. More seconds than 32 bits hold are as many as they hold.
 func retryAfter(header string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil {
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
 		return max(time.Second, time.Duration(seconds)*time.Second)
 	}
 	if date, err := http.ParseTime(header); err == nil {

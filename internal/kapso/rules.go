@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -76,8 +77,8 @@ func Decode(text []byte, input any) error {
 	if err := decoder.Decode(input); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if _, err := decoder.Token(); err == nil {
-		return fmt.Errorf("%w: there is more than one JSON value", ErrInvalid)
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: something follows the JSON object", ErrInvalid)
 	}
 	return nil
 }
