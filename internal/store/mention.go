@@ -36,11 +36,8 @@ func mentions(body []byte) []string {
 	}
 	for _, run := range idRun.FindAll(body, maxMentions) {
 		add(string(run))
-		if wamid, ok := strings.CutPrefix(string(run), "wamid."); ok {
-			inside, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(wamid, "=")) // as far as it can be read
-			for _, number := range digitRun.FindAll(inside, -1) {
-				add(string(number))
-			}
+		for _, number := range numbersInside(string(run)) {
+			add(number)
 		}
 	}
 	for _, run := range digitRun.FindAll(body, maxMentions) {
@@ -50,6 +47,26 @@ func mentions(body []byte) []string {
 		add(strings.Map(onlyDigits, string(run)))
 	}
 	return found
+}
+
+// numbersInside returns the numbers that a wamid holds in base64, as far as it
+// can be read.
+func numbersInside(wamid string) []string {
+	encoded, ok := strings.CutPrefix(wamid, "wamid.")
+	if !ok {
+		return nil
+	}
+	inside, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	return digitRun.FindAllString(string(inside), -1)
+}
+
+// Recipient returns whom a message was sent to, as far as its wamid tells: a
+// phone number in digits, or an empty string.
+func Recipient(wamid string) string {
+	if numbers := numbersInside(wamid); len(numbers) > 0 {
+		return numbers[0]
+	}
+	return ""
 }
 
 func onlyDigits(r rune) rune {

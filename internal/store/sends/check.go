@@ -94,5 +94,6 @@ func isRecipient(s string) bool {
 // isObject says whether jsonb takes the text as an object. It refuses the
 // escape of a NUL; of lone surrogates the database says so itself.
 func isObject(text []byte) bool {
-	return json.Valid(text) && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) && !bytes.Contains(text, []byte(`\u0000`))
+	escapes := bytes.ReplaceAll(text, []byte(`\\`), nil) // an escaped backslash begins none
+	return json.Valid(text) && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) && !bytes.Contains(escapes, []byte(`\u0000`))
 }

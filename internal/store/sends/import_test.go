@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
+
+	"flowkeep/internal/store"
 	"flowkeep/internal/store/sends"
 )
 
@@ -52,6 +55,9 @@ func TestImport_NamesTheLineAndTheColumn(t *testing.T) {
 		{"no flow", `{"wamid":"w"}`, "flow_id is empty"},
 		{"time", `{"wamid":"w","flow_id":"1","sent_at":"secret"}`, "sent_at is no time"},
 		{"context", `{"wamid":"w","flow_id":"1","context":"secret"}`, "context is no JSON object"},
+		{"lone surrogate", `{"wamid":"w","flow_id":"1","context":{"secret":"\ud800"}}`, "context is nothing that Postgres can hold"},
+		{"endless number", `{"wamid":"w","flow_id":"1","context":{"secret":1e400000}}`, "context is nothing that Postgres can hold"},
+		{"NUL", `{"wamid":"w","flow_id":"1","context":{"secret":"\\\u0000"}}`, "context is no JSON object"},
 		{"too long", `{"wamid":"` + strings.Repeat("w", 1<<20) + `"}`, "more than 1048576 bytes"},
 	}
 	for _, tt := range tests {
@@ -67,11 +73,67 @@ func TestImport_NamesTheLineAndTheColumn(t *testing.T) {
 			if !errors.Is(err, sends.ErrInvalid) || !strings.Contains(err.Error(), "line 601: ") || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
-			if done.New != 600 {
-				t.Errorf("%+v: those before it are good", done)
+			if want := (sends.Imported{New: 600}); done != want {
+				t.Errorf("%+v, want %+v: those before it are good", done, want)
 			}
 		})
 	}
+}
+
+func TestImport_EscapedBackslash(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	file := `{"wamid":"w","flow_id":"1","context":{"path":"C:\\u0000x"}}`
+	if done, err := d.register.Import(t.Context(), sends.ReadNDJSON(strings.NewReader(file))); err != nil || done.New != 1 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	d.want(`C:\u0000x`, `SELECT context->>'path' FROM flow_sends`)
+}
+
+// A wamid in the last batch, which fails, is not known.
+func TestImport_CountsNothingOfAFailure(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.exec(`ALTER TABLE flow_sends RENAME TO away`)
+	file := `{"wamid":"w","flow_id":"1"}`
+	done, err := d.register.Import(t.Context(), sends.ReadNDJSON(strings.NewReader(file)))
+	if err == nil || errors.Is(err, sends.ErrInvalid) || done != (sends.Imported{}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// Whom an erasure covers is not brought back: by any of their ids, in whatever
+// spelling, and if the file does not say that the send came after it.
+func TestImport_LeavesOutTheErased(t *testing.T) {
+	t.Parallel()
+	const file = "wamid,flow_id,recipient,sent_at\n" +
+		"by number,1,+1 555 123-4567,2026-01-31T12:00:00Z\nby number,1,+1 555 123-4567,2026-01-31T12:00:00Z\n" +
+		"by user id,1,US.1,2026-01-31T12:00:00Z\nwithout a time,1,15551234567,\nthe message,1,,2026-01-31T12:00:00Z\n" +
+		"wamid.HBgLMTU1NTEyMzQ1NjcVAgARGBI5QUM1RTMA,1,,2026-01-31T12:00:00Z\n" +
+		"after it,1,15551234567,2999-01-31T12:00:00Z\nother,1,15557654321,2026-01-31T12:00:00Z\nnobody,1,,\n"
+	d := newDesk(t)
+	imported := func(want sends.Imported) {
+		t.Helper()
+		if done, err := d.register.Import(t.Context(), sends.ReadCSV(strings.NewReader(file))); err != nil || done != want {
+			t.Errorf("%+v, %v, want %+v", done, err, want)
+		}
+	}
+	imported(sends.Imported{New: 8, Known: 1})
+	db, err := store.Open(d.url, 1, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	for _, id := range []string{"15551234567", "US.1"} {
+		if _, err := db.ErasePerson(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.EraseMessage(t.Context(), "the message"); err != nil {
+		t.Fatal(err)
+	}
+	imported(sends.Imported{Known: 3, Erased: 6})
+	d.want("after it, nobody, other", `SELECT string_agg(wamid, ', ' ORDER BY wamid) FROM flow_sends`)
 }
 
 func TestReadCSV_NamesTheLine(t *testing.T) {

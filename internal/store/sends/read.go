@@ -41,6 +41,7 @@ func ReadNDJSON(r io.Reader) iter.Seq2[Send, error] {
 				yield(Send{}, fmt.Errorf("line %d: %w", line, err))
 				return
 			}
+			s.line = line
 			if !yield(s, nil) {
 				return
 			}
@@ -132,6 +133,7 @@ func readRecord(lines *csv.Reader, header []string) (Send, error) {
 	if err != nil {
 		return Send{}, fmt.Errorf("line %d: %w", line, err)
 	}
+	s.line = line
 	return s, nil
 }
 

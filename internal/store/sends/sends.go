@@ -46,6 +46,8 @@ type Send struct {
 	Template      string
 	Context       json.RawMessage // a JSON object of the sender's own
 	SentAt        time.Time       // zero: now
+
+	line int // of the file that it was read from
 }
 
 // Register is a session pool for the table flow_sends.
