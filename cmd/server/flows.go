@@ -102,7 +102,7 @@ func listFlows(ctx context.Context, w io.Writer, k *flows.Keeper, url string) er
 	if err != nil {
 		return err
 	}
-	r, err := sends.Open(url, zerolog.Nop())
+	r, err := sends.Open(url)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"flowkeep/internal/kapso"
 	"flowkeep/internal/store/sends"
 )
@@ -52,7 +50,7 @@ func sendRegistered(ctx context.Context, reg register, client *kapso.Client, r k
 // withRegister runs do with the register of sends.
 func withRegister(ctx context.Context, cfg config, do func(register) error) error {
 	return withDatabase(ctx, cfg, func(url string) error {
-		reg, err := sends.Open(url, zerolog.Nop())
+		reg, err := sends.Open(url)
 		if err != nil {
 			return err
 		}

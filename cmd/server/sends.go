@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/rs/zerolog"
-
 	"flowkeep/internal/store/sends"
 )
 
@@ -22,6 +20,7 @@ const sendsUsage = `Usage: flowkeep sends import FILE|- [--format csv|ndjson]
 FILE has a first line of column names (CSV), or an object a line (NDJSON):
 wamid, flow_id, and if wanted flow_token, recipient, phone_number_id, kind,
 template, context, sent_at. A wamid that is registered stays as it is.
+Who is erased is left out.
 
 `
 
@@ -84,13 +83,13 @@ func formatOf(file string) string {
 }
 
 func importSends(ctx context.Context, p program, url string, list iter.Seq2[sends.Send, error]) error {
-	r, err := sends.Open(url, zerolog.Nop())
+	r, err := sends.Open(url)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	done, err := r.Import(ctx, list)
-	fmt.Fprintf(p.stdout, "%d registered, %d were registered before\n", done.New, done.Known)
+	fmt.Fprintf(p.stdout, "%d registered, %d were registered before, %d are erased\n", done.New, done.Known, done.Erased)
 	if err != nil {
 		return fmt.Errorf("%w\nmend it and import the file again: what is registered stays as it is", err)
 	}

@@ -32,10 +32,10 @@ func TestSends_FromTheImportToTheFunnel(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := mustRun(t, cfg.DatabaseURL, "sends", "import", file); out != "3 registered, 0 were registered before\n" {
+	if out := mustRun(t, cfg.DatabaseURL, "sends", "import", file); out != "3 registered, 0 were registered before, 0 are erased\n" {
 		t.Error(out)
 	}
-	if out := mustRun(t, cfg.DatabaseURL, "sends", "import", "--format", "csv", file); out != "0 registered, 3 were registered before\n" {
+	if out := mustRun(t, cfg.DatabaseURL, "sends", "import", "--format", "csv", file); out != "0 registered, 3 were registered before, 0 are erased\n" {
 		t.Error(out)
 	}
 	for _, s := range []string{statusItem("delivered", "wamid.1", "05"), statusItem("read", "wamid.1", "06"), statusItem("sent", "wamid.2", "05"), statusItem("read", "wamid.9", "05")} {

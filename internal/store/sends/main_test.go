@@ -40,7 +40,7 @@ func newDesk(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.conn.Close(context.Background()) })
-	if d.register, err = sends.Open(d.url, zerolog.Nop()); err != nil {
+	if d.register, err = sends.Open(d.url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.register.Close)

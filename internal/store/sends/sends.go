@@ -16,7 +16,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/rs/zerolog"
 
 	"flowkeep/internal/store"
 )
@@ -53,7 +52,6 @@ type Send struct {
 // Register is a session pool for the table flow_sends.
 type Register struct {
 	pool *pgxpool.Pool
-	log  zerolog.Logger
 }
 
 const (
@@ -63,7 +61,7 @@ const (
 
 // Open prepares a Register for the database at url, any pgx connection string.
 // It does not connect. Close ends it.
-func Open(url string, log zerolog.Logger) (*Register, error) {
+func Open(url string) (*Register, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, store.UnreadableURL(err)
@@ -81,7 +79,7 @@ func Open(url string, log zerolog.Logger) (*Register, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)
 	}
-	return &Register{pool: pool, log: log}, nil
+	return &Register{pool: pool}, nil
 }
 
 // Close ends every session.
@@ -158,7 +156,6 @@ WHERE id = $1 AND status IN ('pending', 'in_doubt')`
 // InDoubt settles a send that may have gone out: the answer to the call was
 // lost. why is as in Failed. Sent or Failed may follow once it is known.
 func (r *Register) InDoubt(ctx context.Context, id int64, why string) error {
-	r.log.Warn().Int64("send", id).Str("why", why).Msg("a send is in doubt: it may have gone out")
 	return r.settle(ctx, "in doubt", inDoubtSQL, id, why)
 }
 
