@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,23 @@ func TestRead_WithoutALog(t *testing.T) {
 	got := rows(t, url, "SELECT concat_ws(' ', message_id, source, response_status, flow_token, contact_name, phone_number_id) FROM flow_responses")
 	if want := "wamid.1 backfill fallback order-7 Ana " + number; len(got) != 1 || got[0] != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Whatever ails the log, the history is read.
+func TestRead_WithABrokenLog(t *testing.T) {
+	t.Parallel()
+	k, url := kapsotest.New(t), postgres.New(t)
+	k.Break(func(_ int, r *http.Request) int {
+		if strings.HasSuffix(r.URL.Path, "/log_search") {
+			return http.StatusFound
+		}
+		return 0
+	})
+	k.AddMessage(number, time.Now().Add(-time.Minute), answer("wamid.1"))
+	report, err := newReader(t, k, url, kapsotest.Key).Read(t.Context(), lastHour(), func(backfill.Report) {})
+	if err != nil || !errors.Is(report.LogFault, kapso.ErrNoLog) || report.Total() != (backfill.Count{Seen: 1, Added: 1}) {
+		t.Errorf("%v, %+v", err, report)
 	}
 }
 

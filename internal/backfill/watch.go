@@ -110,7 +110,7 @@ func (w *Watch) Run(ctx context.Context) {
 		}
 		if err := w.round(ctx); err != nil && ctx.Err() == nil {
 			w.failures.Inc()
-			w.log.Warn().Err(err).Msg("cannot compare with Kapso's history")
+			w.log.Warn().Err(hushed(err)).Msg("cannot compare with Kapso's history")
 		}
 		w.renew(ctx)
 	}
@@ -182,7 +182,7 @@ func (w *Watch) tell(number string, report *Report, err error) {
 	}
 	w.log.WithLevel(level).Str("phone_number_id", number).Int64("seen", total.Seen).Int64("already_here", total.Here).
 		Int64("added", total.Added).Int64("unreadable", total.Unreadable).
-		AnErr("delivery_log", report.LogFault).Err(err).Msg("compared with Kapso's history")
+		AnErr("delivery_log", hushed(report.LogFault)).Err(hushed(err)).Msg("compared with Kapso's history")
 }
 
 // renew reads how the numbers stand.
@@ -223,11 +223,20 @@ func advice(err error) string {
 	case refused && refusal.Status == http.StatusTooManyRequests:
 		return "Kapso throttles: it is tried again"
 	case refused:
-		return fmt.Sprintf("Kapso answers %d: see the log", refusal.Status)
+		return fmt.Sprintf("Kapso answers %d (%s)", refusal.Status, kapso.Reason(err))
 	case errors.Is(err, kapso.ErrUnreachable), errors.Is(err, kapso.ErrInDoubt):
 		return "Kapso gives no answer: is it reachable from here?"
 	case errors.Is(err, store.ErrUnavailable):
 		return "the database did not take it: it is tried again"
 	}
 	return "it failed: see the log"
+}
+
+// hushed returns an error for the log: of an answer of Kapso's only its code,
+// since its text may name people.
+func hushed(err error) error {
+	if _, refused := errors.AsType[*kapso.Error](err); refused {
+		return errors.New("refused by Kapso: " + kapso.Reason(err))
+	}
+	return err
 }

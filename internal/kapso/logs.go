@@ -117,10 +117,14 @@ func (c *Client) searchLog(ctx context.Context, w Window, cursor string, answer 
 			break
 		}
 	}
-	if refusal, ok := errors.AsType[*Error](err); ok && refusal.Status/100 == 4 && refusal.Status != http.StatusUnauthorized && !refusal.Temporary() {
-		return fmt.Errorf("%w: %w", ErrNoLog, err)
+	refusal, refused := errors.AsType[*Error](err)
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, ErrUnreachable), errors.Is(err, ErrNoKey):
+		return err
+	case refused && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusTooManyRequests):
+		return err // the history would say the same
 	}
-	return err
+	return fmt.Errorf("%w: %w", ErrNoLog, err)
 }
 
 func (e *loggedEvent) within(at time.Time, w Window) bool {

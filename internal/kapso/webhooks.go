@@ -1,6 +1,7 @@
 package kapso
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,7 +109,7 @@ func (c *Client) TestWebhook(ctx context.Context, id string) error {
 // WebhookDelivery).
 type Attempted struct {
 	ID             string `json:"id"`
-	Status         string `json:"status"`          // pending, delivered or failed
+	Status         string `json:"status"`          // pending, delivered or failed; by ResponseStatus if Kapso does not say
 	ResponseStatus int    `json:"response_status"` // HTTP; 0 if no answer came
 }
 
@@ -126,8 +127,21 @@ func (c *Client) Attempts(ctx context.Context, webhookID string) ([]Attempted, e
 	for _, token := range answer.Data {
 		var a Attempted
 		if readable(token, &a) {
+			a.Status = cmp.Or(a.Status, statusOf(a.ResponseStatus))
 			list = append(list, a)
 		}
 	}
 	return list, nil
+}
+
+// statusOf tells how a delivery ended that got an answer. Kapso takes any other
+// than 200 for a failure (kapso-facts.md, section 1).
+func statusOf(answer int) string {
+	switch answer {
+	case 0:
+		return "pending"
+	case http.StatusOK:
+		return "delivered"
+	}
+	return "failed"
 }

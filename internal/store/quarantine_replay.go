@@ -40,6 +40,9 @@ func (w *Writer) Replay(ctx context.Context, p *flowparse.Parser, id int64) (Rep
 		Body: record.Body, Event: record.Headers[eventHeader], IdempotencyKey: record.Headers[keyHeader],
 		ReceivedAt: record.ReceivedAt,
 	})
+	if record.Source == string(flowparse.SourceBackfill) { // which no body tells
+		d.Source = flowparse.SourceBackfill
+	}
 	if len(d.Responses) == 0 && len(d.Rejects) > 0 {
 		return w.stays(ctx, id, string(d.Rejects[0].Reason), d.Rejects[0].Detail)
 	}
