@@ -162,6 +162,28 @@ COMMENT ON COLUMN flow_funnel.answered IS 'Sends with at least one answer.';
 COMMENT ON COLUMN flow_funnel.failed IS 'Sends that failed.';
 COMMENT ON COLUMN flow_funnel.median_time_to_answer IS 'From the send to its first answer, the median of those that were answered.';
 
+-- Who writes answers looks sends up and brings them to what events tell, and who
+-- may delete answers deletes sends as well: a server whose role owns nothing goes
+-- on as before.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    writer regrole;
+    deletes boolean;
+BEGIN
+    FOR writer, deletes IN
+        SELECT acl.grantee, bool_or(acl.privilege_type = 'DELETE') FROM pg_class, aclexplode(relacl) AS acl
+        WHERE pg_class.oid = 'flow_responses'::regclass AND acl.grantee <> 0
+        GROUP BY acl.grantee HAVING bool_or(acl.privilege_type = 'INSERT')
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE ON flow_sends TO %s', writer);
+        IF deletes THEN
+            EXECUTE format('GRANT DELETE ON flow_sends TO %s', writer);
+        END IF;
+    END LOOP;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 DROP VIEW flow_funnel;
 DROP VIEW flow_answers;

@@ -27,5 +27,20 @@ COMMENT ON COLUMN flow_responses.raw IS 'The exact bytes of the item (Kapso: the
 COMMENT ON COLUMN flow_responses.received_at IS 'When the delivery reached us; for a backfill, when it was fetched.';
 COMMENT ON COLUMN quarantine.source IS 'The shape of the body that brought it: kapso or meta; backfill if it was fetched.';
 
+-- Who writes answers notes how far they are compared.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    writer regrole;
+BEGIN
+    FOR writer IN
+        SELECT DISTINCT acl.grantee FROM pg_class, aclexplode(relacl) AS acl
+        WHERE pg_class.oid = 'flow_responses'::regclass AND acl.privilege_type = 'INSERT' AND acl.grantee <> 0
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE ON backfill_progress TO %s', writer);
+    END LOOP;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 DROP TABLE backfill_progress;
