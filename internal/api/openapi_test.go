@@ -91,6 +91,8 @@ func TestDescription_IsTrue(t *testing.T) {
 		}
 	}
 	s.exec(`ALTER TABLE flow_responses RENAME TO hidden`)
+	check(t, s, router, "/api/v1/responses", token, http.StatusInternalServerError)
+	s.serve("postgres://nobody@127.0.0.1:1/none")
 	check(t, s, router, "/api/v1/responses", token, http.StatusServiceUnavailable)
 }
 

@@ -88,5 +88,11 @@ func describe(ev *zerolog.Event, err error) *zerolog.Event {
 func IsRowFault(err error) bool { return isRowFault(err) }
 
 // Unavailable is what the rooms that only read wrap an error of the database
-// with: callers see ErrUnavailable, and its text quotes no row.
-func Unavailable(err error) error { return unavailable(err) }
+// with: callers see ErrUnavailable, and its text quotes no row. A right, table or
+// view that is missing (class 42) is not that: to ask again is of no use.
+func Unavailable(err error) error {
+	if class(sqlState(err)) == "42" {
+		return fmt.Errorf("the database refuses, see \"The role in Postgres\" in docs/security.md: %w", err)
+	}
+	return unavailable(err)
+}

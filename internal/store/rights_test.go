@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"io"
 	"net/url"
 	"os"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/flows"
+	"flowkeep/internal/store/read"
 )
 
 // login makes a role of the test's own, gives it what the statements grant to
@@ -126,12 +129,53 @@ func goesOnStoring(t *testing.T, address string) {
 	}
 }
 
+// makeViews makes the typed views, as the owner.
+func makeViews(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	k, err := flows.Open(conn.Config().ConnString(), nil, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if _, err := k.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readsForTheAPI hands out what the API does.
+func readsForTheAPI(t *testing.T, address string) {
+	t.Helper()
+	r, err := read.Open(address, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	if _, err := r.One(t.Context(), "a"); err != nil {
+		t.Errorf("a response: %v", err)
+	}
+	if list, _, err := r.Flows(t.Context(), ""); err != nil || len(list) != 1 {
+		t.Errorf("%d flows, %v", len(list), err)
+	}
+	csv, ndjson := read.Export{Flow: "1197715005513101"}, read.Export{Flow: "1197715005513101"}
+	if err := r.CSV(t.Context(), io.Discard, &csv); err != nil || csv.Rows() != 2 {
+		t.Errorf("CSV: %d rows, %v", csv.Rows(), err)
+	}
+	if err := r.NDJSON(t.Context(), io.Discard, &ndjson); err != nil || ndjson.Rows() != 2 {
+		t.Errorf("NDJSON: %d rows, %v", ndjson.Rows(), err)
+	}
+}
+
 // What docs/security.md grants is enough for a server that owns nothing.
 func TestRights_AsDocumented(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, postgres.New(t))
+	w := store.NewWriter(open(t, conn.Config().ConnString()), 1, 100, zerolog.Nop())
+	t.Cleanup(w.Close)
+	put(t, w, delivery(response("before")))
+	makeViews(t, conn)
 	address := login(t, conn, documentedGrants(t))
 	goesOnStoring(t, address)
+	readsForTheAPI(t, address)
 	if got := query[string](t, conn, "SELECT string_agg(wamid || ' ' || status, ', ') FROM flow_sends"); got != "wamid.1 read" {
 		t.Errorf("the register holds %s", got)
 	}
@@ -140,7 +184,7 @@ func TestRights_AsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := store.NewRetention(open(t, address), 24*time.Hour, zerolog.Nop()).Round(t.Context())
-	if want := (store.Deleted{Responses: 1, Sends: 1, Quarantined: 1}); err != nil || done != want {
+	if want := (store.Deleted{Responses: 2, Sends: 1, Quarantined: 1}); err != nil || done != want {
 		t.Errorf("retention deleted %+v, %v", done, err)
 	}
 }

@@ -33,7 +33,7 @@ const exportBuffer = 64 << 10
 
 // NDJSON writes each response as a line of JSON, in no particular order. It
 // holds one row in memory. It returns ErrNotFound for an unknown flow, an error
-// that wraps store.ErrUnavailable, or what w returned.
+// of store.Unavailable, or what w returned.
 func (r *Reader) NDJSON(ctx context.Context, w io.Writer, e *Export) error {
 	return r.export(ctx, w, func(ctx context.Context, tx pgx.Tx, out *bufio.Writer) error {
 		members := responseMembers()

@@ -33,8 +33,8 @@ ORDER BY id
 LIMIT $2`
 
 // Flows returns the JSON objects of the flows behind the id after, by id, and
-// the id to go on after; empty if these are the last. An error wraps
-// store.ErrUnavailable.
+// the id to go on after; empty if these are the last. An error is of
+// store.Unavailable.
 func (r *Reader) Flows(ctx context.Context, after string) (list [][]byte, next string, err error) {
 	tx, err := r.begin(ctx, pageTimeout)
 	if err != nil {

@@ -45,7 +45,7 @@ type Page struct {
 }
 
 // Page returns the responses behind q.After. It returns ErrCursor, or an error
-// that wraps store.ErrUnavailable.
+// of store.Unavailable.
 func (r *Reader) Page(ctx context.Context, q Query) (Page, error) {
 	sql, args, err := q.sql()
 	if err != nil {
@@ -128,7 +128,7 @@ func (q *Query) sql() (sql string, args []any, err error) {
 const oneSQL = `SELECT ` + responseColumns + ` FROM flow_responses WHERE message_id = $1`
 
 // One returns a response's JSON object. It returns ErrNotFound, or an error that
-// wraps store.ErrUnavailable.
+// is of store.Unavailable.
 func (r *Reader) One(ctx context.Context, messageID string) ([]byte, error) {
 	tx, err := r.begin(ctx, pageTimeout)
 	if err != nil {
