@@ -59,17 +59,28 @@ func erase(ctx context.Context, p program, args []string) error {
 		if err != nil {
 			return err
 		}
-		if err := forgetMarks(ctx, url); err != nil {
-			return err
-		}
 		r := newReceipt(done)
-		if !e.again {
-			if err := r.eraseSpool(cfg, done); err != nil {
-				return err
-			}
-		}
-		return r.print(p.stdout, e.json)
+		failed := r.eraseRest(ctx, e, cfg, url, done)
+		return errors.Join(failed, r.print(p.stdout, e.json))
 	})
+}
+
+// eraseRest goes on where the rows are deleted. What fails is left, and does not
+// keep the receipt from being printed.
+func (r *receipt) eraseRest(ctx context.Context, e *eraser, cfg config, url string, done *store.Erasure) error {
+	marks := forgetMarks(ctx, url)
+	if marks != nil {
+		marks = fmt.Errorf("forget marks: %w", marks)
+		r.Left = append(r.Left, "marks in flow_catalog, which can hold the id of a message: say the command again")
+	}
+	if e.again {
+		return marks
+	}
+	found := r.eraseSpool(cfg, done)
+	if found != nil {
+		r.Left = append(r.Left, "the spool of this data folder, which could not be searched; the server drops what is erased when it drains it: say the command again, to be sure")
+	}
+	return errors.Join(marks, found)
 }
 
 func (e *eraser) parse(args []string) error {
@@ -153,7 +164,8 @@ func (r *receipt) eraseSpool(c config, done *store.Erasure) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the tables are done, the spool is not: %w", err)
+		r.Spool = spoolFailed
+		return fmt.Errorf("erase from the spool: %w", err)
 	}
 	defer s.Close() //nolint:errcheck // what was removed is on disk
 	parser := flowparse.New(c.FlowIDs)
@@ -167,7 +179,8 @@ func (r *receipt) eraseSpool(c config, done *store.Erasure) error {
 		err = s.Remove(keys...)
 	}
 	if err != nil {
-		return fmt.Errorf("the tables are done, the spool is not: %w", err)
+		r.Spool = spoolFailed
+		return fmt.Errorf("erase from the spool: %w", err)
 	}
 	r.Spool, r.Spooled = spoolSearched, len(keys)
 	return nil
@@ -178,6 +191,7 @@ const (
 	spoolSearched = "searched"
 	spoolInUse    = "in use"
 	spoolNone     = "none"
+	spoolFailed   = "failed"
 )
 
 // receipt is what the command prints. It holds nothing of the person.
@@ -202,7 +216,7 @@ func newReceipt(done *store.Erasure) *receipt {
 	return r
 }
 
-// whatIsLeft says what the command did not reach.
+// whatIsLeft says what the command does not reach.
 func (r *receipt) whatIsLeft() []string {
 	left := []string{
 		"backups and exports that were made before: docs/privacy.md",
@@ -218,7 +232,7 @@ func (r *receipt) whatIsLeft() []string {
 }
 
 func (r *receipt) print(w io.Writer, asJSON bool) error {
-	r.Left = r.whatIsLeft()
+	r.Left = append(r.Left, r.whatIsLeft()...)
 	if asJSON {
 		return encode(w, r)
 	}

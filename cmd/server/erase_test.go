@@ -191,6 +191,45 @@ func TestErase_Calls(t *testing.T) {
 	}
 }
 
+// Once rows are deleted the receipt comes, whatever fails after, and says what to do.
+func TestErase_TheReceiptIsNeverLost(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	app, stop := runApp(t, cfg, zerolog.Nop())
+	deliver(t, app, 1, "stored", flowItem("hers", "x"))
+	stop()
+	// The catalog cannot be written, and a file is where the spool's folder was.
+	conn := connect(t, cfg.DatabaseURL)
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE flow_catalog RENAME TO hidden`); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cfg.DataDir, "spool")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	p := program{
+		environ: []string{"DATABASE_URL=" + cfg.DatabaseURL, "FLOWKEEP_DATA_DIR=" + cfg.DataDir},
+		stdin:   strings.NewReader(""), stdout: &out, stderr: &errs,
+	}
+	code := run(t.Context(), p, []string{"erase", "--json", "--wa-id", anasNumber})
+	var r receipt
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatalf("no receipt: %v\n%s%s", err, out.String(), errs.String())
+	}
+	left := strings.Join(r.Left, "\n")
+	if code != 1 || r.Responses != 1 || len(r.Tombstones) != 1 || r.Spool != spoolFailed ||
+		!strings.Contains(left, "marks in flow_catalog") || !strings.Contains(left, "the spool of this data folder") {
+		t.Errorf("code %d, %+v", code, r)
+	}
+	if !strings.Contains(errs.String(), "42P01") || !strings.Contains(errs.String(), "spool") || strings.Contains(errs.String(), anasNumber) {
+		t.Errorf("stderr: %s", errs.String())
+	}
+}
+
 // As an operator does it: beside a server that runs with a Postgres of its own.
 func TestErase_BesideARunningServer(t *testing.T) {
 	t.Parallel()
