@@ -103,7 +103,7 @@ func (f *fetch) run(ctx context.Context, cfg config, url string, window kapso.Wi
 		return err
 	}
 	defer views.Close()
-	reader := &backfill.Reader{Kapso: client, Writer: writer, DB: db, Views: views, Parser: flowparse.New(cfg.FlowIDs)}
+	reader := &backfill.Reader{Kapso: client, Writer: writer, DB: db, Views: views, Parser: flowparse.New(cfg.FlowIDs), Keep: time.Duration(cfg.Retention)}
 	line := progressLine{w: f.stderr, rewrite: isTerminal(f.stderr)}
 	var done backfill.Report
 	for _, number := range numbers {
@@ -187,7 +187,7 @@ func (a *App) openBackfill() error {
 	if err != nil {
 		return err
 	}
-	reader := &backfill.Reader{Kapso: client, Writer: a.writer, DB: a.db, Views: a.views, Parser: a.keeper.parser}
+	reader := &backfill.Reader{Kapso: client, Writer: a.writer, DB: a.db, Views: a.views, Parser: a.keeper.parser, Keep: time.Duration(a.cfg.Retention)}
 	ready := func() bool { return !a.keeper.away.Load() && a.spool.Stats().Records == 0 }
 	a.backfill = backfill.NewWatch(reader, a.cfg.BackfillEvery, ready, a.log)
 	return nil

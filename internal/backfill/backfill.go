@@ -82,6 +82,7 @@ type Reader struct {
 	DB     *store.DB
 	Views  *flows.Keeper // fills in what stored responses do not know, and learns of it
 	Parser *flowparse.Parser
+	Keep   time.Duration // what is older is not fetched, since retention would delete it; 0: for ever
 }
 
 // Read stores what the window's sources hold and the table lacks: first the
@@ -89,6 +90,9 @@ type Reader struct {
 // committed. The report is true beside an error, too; without one, everything
 // that the history holds is stored.
 func (r *Reader) Read(ctx context.Context, w kapso.Window, told func(Report)) (Report, error) {
+	if oldest := time.Now().Add(-r.Keep); r.Keep > 0 && w.Since.Before(oldest) {
+		w.Since = oldest
+	}
 	var report Report
 	err := r.readPages(ctx, w, r.Kapso.DeliveryLog, &report.Log, func() { told(report) })
 	if errors.Is(err, kapso.ErrNoLog) || errors.Is(err, ErrCircle) {
@@ -133,55 +137,72 @@ func (r *Reader) readPages(ctx context.Context, w kapso.Window, read func(contex
 
 // keep stores a page's responses and fills in what was stored before.
 func (r *Reader) keep(ctx context.Context, w kapso.Window, page kapso.Page, count *Count) error {
-	responses, rejects := r.parse(w, page, count)
+	responses, timeless := r.parse(w, page, count)
 	now := time.Now()
 	for step := range slices.Chunk(responses, stepItems) {
-		results, err := r.put(ctx, &flowparse.Delivery{Source: flowparse.SourceBackfill, ReceivedAt: now, Responses: step})
-		if err != nil {
-			return err
-		}
-		var here []flowparse.Response
-		for i, result := range results {
-			switch result {
-			case store.Stored:
-				count.Added++
-			case store.Duplicate:
-				count.Here++
-				here = append(here, step[i])
-			case store.Quarantined, store.TurnedAway:
-				count.Unreadable++
-			}
-		}
-		count.Seen += int64(len(step))
-		if err := r.Views.FillNulls(ctx, here); err != nil {
+		d := flowparse.Delivery{Source: flowparse.SourceBackfill, ReceivedAt: now, Responses: step}
+		if err := r.keepDelivery(ctx, &d, count); err != nil {
 			return err
 		}
 	}
-	for step := range slices.Chunk(rejects, stepItems) {
-		if _, err := r.put(ctx, &flowparse.Delivery{Source: flowparse.SourceBackfill, ReceivedAt: now, Rejects: step}); err != nil {
+	for i := range timeless {
+		if err := r.keepDelivery(ctx, &timeless[i], count); err != nil {
 			return err
 		}
-		count.Unreadable += int64(len(step))
 	}
 	return nil
 }
 
-// parse reads what a page holds of the window's number.
-func (r *Reader) parse(w kapso.Window, page kapso.Page, count *Count) (responses []flowparse.Response, rejects []flowparse.Reject) {
+func (r *Reader) keepDelivery(ctx context.Context, d *flowparse.Delivery, count *Count) error {
+	results, err := r.put(ctx, d)
+	if err != nil {
+		return err
+	}
+	var here []flowparse.Response
+	for i, result := range results {
+		switch result {
+		case store.Stored:
+			count.Added++
+		case store.Duplicate:
+			count.Here++
+			here = append(here, d.Responses[i])
+		case store.Quarantined, store.TurnedAway:
+			count.Unreadable++
+		}
+	}
+	count.Seen += int64(len(d.Responses))
+	return r.Views.FillNulls(ctx, here)
+}
+
+// parse reads what a page holds of the window's number. Items that do not say
+// how old they are come as deliveries of their own, which take their age from
+// the log, or else are as old as the window: what was erased meanwhile must not
+// pass for new.
+func (r *Reader) parse(w kapso.Window, page kapso.Page, count *Count) (responses []flowparse.Response, timeless []flowparse.Delivery) {
 	for _, found := range page.Found {
 		if len(found.Body) == 0 {
 			count.Unreadable++
 			continue
 		}
 		d := r.Parser.Parse(flowparse.Input{Body: found.Body, Event: found.Event})
+		own := flowparse.Delivery{Source: flowparse.SourceBackfill, ReceivedAt: found.At, Rejects: d.Rejects}
+		if own.ReceivedAt.IsZero() {
+			own.ReceivedAt = w.Since
+		}
 		for i := range d.Responses {
-			if number := d.Responses[i].PhoneNumberID; number == "" || number == w.PhoneNumberID {
-				responses = append(responses, d.Responses[i])
+			switch answer := d.Responses[i]; {
+			case answer.PhoneNumberID != "" && answer.PhoneNumberID != w.PhoneNumberID:
+			case answer.SentAt.IsZero():
+				own.Responses = append(own.Responses, answer)
+			default:
+				responses = append(responses, answer)
 			}
 		}
-		rejects = append(rejects, d.Rejects...)
+		if len(own.Responses)+len(own.Rejects) > 0 {
+			timeless = append(timeless, own)
+		}
 	}
-	return responses, rejects
+	return responses, timeless
 }
 
 // put waits for a writer that is full, and for a database that is away.

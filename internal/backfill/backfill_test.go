@@ -1,6 +1,7 @@
 package backfill_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -140,6 +141,37 @@ func TestRead_OddEntries(t *testing.T) {
 	}
 }
 
+// What was erased does not come back, though it has no time of its own, and what
+// retention would delete is not fetched.
+func TestRead_LeavesOutTheErasedAndTheOld(t *testing.T) {
+	t.Parallel()
+	k, url := kapsotest.New(t), postgres.New(t)
+	cut := string(answer("wamid.cut"))[:120]
+	timeless := strings.Replace(string(answer("wamid.timeless")), `"timestamp"`, `"when"`, 1)
+	for _, body := range []string{cut, `{"message":` + timeless + `,"phone_number_id":"` + number + `"}`} {
+		k.AddLog(number, map[string]any{"timestamp": time.Now().Add(-2 * time.Minute), "payload": map[string]any{"request_body": body}})
+	}
+	k.AddMessage(number, time.Now().Add(-time.Minute), json.RawMessage(timeless))
+	k.AddLog(number, map[string]any{"timestamp": time.Now().Add(-50 * time.Minute), "payload": map[string]any{"request_body": `{"cut": 15559999999`}})
+	r := newReader(t, k, url, kapsotest.Key)
+	r.Keep = 30 * time.Minute
+	first, err := r.Read(t.Context(), lastHour(), func(backfill.Report) {})
+	if want := (backfill.Count{Seen: 1, Added: 1, Unreadable: 1}); err != nil || first.Log != want {
+		t.Fatalf("%v, %+v", err, first)
+	}
+	if _, err := r.DB.ErasePerson(t.Context(), "15550000001"); err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.Read(t.Context(), lastHour(), func(backfill.Report) {})
+	if total := again.Total(); err != nil || total.Added != 0 || total.Unreadable != 0 {
+		t.Errorf("%v, %+v", err, again)
+	}
+	const left = "SELECT message_id FROM flow_responses UNION ALL SELECT reason FROM quarantine"
+	if got := rows(t, url, left); len(got) != 0 {
+		t.Errorf("%q came back", got)
+	}
+}
+
 // Cursors that lead back end the run, as a failure: nobody knows what lies
 // beyond.
 func TestRead_NeverGoesInACircle(t *testing.T) {
@@ -197,7 +229,7 @@ func TestWatch_SaysWhatToDo(t *testing.T) {
 	})
 	other := backfill.NewWatch(newReader(t, k, url, kapsotest.Key), 200*time.Millisecond, func() bool { return true }, zerolog.Nop())
 	runWatch(t, other)
-	eventually(t, "the number's fault", func() bool { return other.Status().Fault == "Kapso answers 404: see the log" })
+	eventually(t, "the number's fault", func() bool { return other.Status().Fault == "Kapso refuses it: status 404" })
 	k.Break(nil)
 	eventually(t, "all is well", func() bool { return other.Status().Fault == "" && !other.Status().CompleteUntil.IsZero() })
 }

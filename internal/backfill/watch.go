@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -223,7 +222,7 @@ func advice(err error) string {
 	case refused && refusal.Status == http.StatusTooManyRequests:
 		return "Kapso throttles: it is tried again"
 	case refused:
-		return fmt.Sprintf("Kapso answers %d (%s)", refusal.Status, kapso.Reason(err))
+		return "Kapso refuses it: " + kapso.Reason(err)
 	case errors.Is(err, kapso.ErrUnreachable), errors.Is(err, kapso.ErrInDoubt):
 		return "Kapso gives no answer: is it reachable from here?"
 	case errors.Is(err, store.ErrUnavailable):

@@ -73,6 +73,7 @@ func (c *Client) DeliveryLog(ctx context.Context, w Window, cursor string) (Page
 		at := firstTime(e.Timestamp, e.OccurredAt, e.IngestedAt)
 		older = older && !at.IsZero() && at.Before(w.Since)
 		if found, wanted := e.found(); wanted && e.within(at, w) {
+			found.At = at
 			page.Found = append(page.Found, found)
 		}
 	}

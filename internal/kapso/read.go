@@ -27,8 +27,9 @@ type Window struct {
 
 // Found is one delivery that Kapso's history holds.
 type Found struct {
-	Body  []byte // what the parser reads; empty if Kapso kept none
-	Event string // as in X-Webhook-Event; empty if Kapso does not say
+	Body  []byte    // what the parser reads; empty if Kapso kept none
+	Event string    // as in X-Webhook-Event; empty if Kapso does not say
+	At    time.Time // when Kapso posted it; zero if that is not known
 }
 
 // Page is what one call returned, newest first.

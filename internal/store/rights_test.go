@@ -94,6 +94,11 @@ func goesOnStoring(t *testing.T, address string) {
 		t.Errorf("at the start: %v", err)
 	}
 	db := open(t, address)
+	views, err := flows.Open(address, nil, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(views.Close)
 	if err := db.Check(t.Context()); err != nil {
 		t.Errorf("check: %v", err)
 	}
@@ -117,7 +122,8 @@ func goesOnStoring(t *testing.T, address string) {
 			break
 		}
 	}
-	if err := db.FillNulls(t.Context(), d.Responses[:1]); err != nil {
+	d.Responses[0].UserID = "US.1"
+	if err := views.FillNulls(t.Context(), d.Responses[:1]); err != nil {
 		t.Errorf("fill nulls: %v", err)
 	}
 	p, due, err := db.ClaimBackfill(t.Context(), []string{"1"}, time.Hour)
