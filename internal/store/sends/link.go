@@ -191,11 +191,16 @@ func link(ctx context.Context, tx pgx.Tx, sql string, due []int64) ([]flows.Move
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[flows.Moved])
 }
 
+// refusal is the SQLSTATE, and no more, of an error of the database's.
+type refusal string
+
+func (r refusal) Error() string { return "the database refuses it: SQLSTATE " + string(r) }
+
 // hush leaves of an error of the database's no more than its SQLSTATE: its
 // message may quote a row.
 func hush(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("the database refuses it: SQLSTATE %s", pg.Code)
+		return refusal(pg.Code)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -129,8 +130,8 @@ FROM (SELECT) AS one LEFT JOIN other ON true
 WHERE s.id = $1 AND (s.status IN ('pending', 'in_doubt') OR s.wamid = $2)`
 
 // Sent settles a send: it went out as the message wamid. To say it twice is
-// harmless. It fails with ErrSettled if the send was settled otherwise, or is
-// not there.
+// harmless. While the database is away, it tries until ctx ends. It fails with
+// ErrSettled if the send was settled otherwise, or is not there.
 func (r *Register) Sent(ctx context.Context, id int64, wamid string) error {
 	if wamid == "" || len(wamid) > maxWamid || !isText(wamid) {
 		return fmt.Errorf("%w: wamid is no text of 1 to %d bytes", ErrInvalid, maxWamid)
@@ -139,12 +140,12 @@ func (r *Register) Sent(ctx context.Context, id int64, wamid string) error {
 }
 
 const failedSQL = `
-UPDATE flow_sends SET status = 'failed', failed_at = clock_timestamp(), failure = nullif(left($2, 50), '')
-WHERE id = $1 AND status IN ('pending', 'in_doubt')`
+UPDATE flow_sends SET status = 'failed', failed_at = coalesce(failed_at, clock_timestamp()), failure = nullif(left($2, 50), '')
+WHERE id = $1 AND (status IN ('pending', 'in_doubt') OR status = 'failed' AND failure IS NOT DISTINCT FROM nullif(left($2, 50), ''))`
 
 // Failed settles a send that is known not to have gone out. why is a code or a
-// stable word of at most 50 characters, never personal text. It fails with
-// ErrSettled as Sent does.
+// stable word of at most 50 characters, never personal text. It repeats itself
+// and fails with ErrSettled as Sent does.
 func (r *Register) Failed(ctx context.Context, id int64, why string) error {
 	return r.settle(ctx, "failed", failedSQL, id, why)
 }
@@ -159,20 +160,47 @@ func (r *Register) InDoubt(ctx context.Context, id int64, why string) error {
 	return r.settle(ctx, "in doubt", inDoubtSQL, id, why)
 }
 
+// settlePause is how long a settlement that failed for the moment waits.
+const settlePause = 100 * time.Millisecond
+
+// settle runs sql until it is said whether it settled the send, or ctx ends:
+// what is not settled stays pending, and nobody else knows what became of it.
 func (r *Register) settle(ctx context.Context, as, sql string, id int64, detail string) error {
 	var settled int64
-	err := r.durably(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sql, id, detail)
-		settled = tag.RowsAffected()
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("settle send %d as %s: %w", id, as, err)
+	for {
+		err := r.durably(ctx, func(tx pgx.Tx) error {
+			tag, err := tx.Exec(ctx, sql, id, detail)
+			settled = tag.RowsAffected()
+			return err
+		})
+		if err == nil {
+			break
+		}
+		if passes(err) {
+			pause(ctx, settlePause)
+		}
+		if !passes(err) || ctx.Err() != nil {
+			return fmt.Errorf("settle send %d as %s: %w", id, as, err)
+		}
 	}
 	if settled == 0 {
 		return fmt.Errorf("%w: %d cannot be settled as %s", ErrSettled, id, as)
 	}
 	return nil
+}
+
+// passes says whether what failed may succeed in a moment: the database is away,
+// or somebody is at work on the same row. Of these is 23505: a status event
+// inserted the wamid after the statement began, which the next one sees.
+func passes(err error) bool {
+	state, refused := errors.AsType[refusal](err)
+	if !refused {
+		return true // no connection
+	}
+	if state == "23505" || state == "25006" {
+		return true
+	}
+	return len(state) == 5 && slices.Contains([]string{"08", "40", "53", "55", "57"}, string(state[:2]))
 }
 
 // durablySQL makes a commit wait for the disk, whatever the role's defaults
