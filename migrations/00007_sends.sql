@@ -94,7 +94,7 @@ COMMENT ON FUNCTION link_response(text, text, text, text, text) IS 'The flow of 
 -- Ids and tokens can be longer than an index entry may be.
 CREATE INDEX flow_responses_context_idx ON flow_responses (left(context_message_id, 200) COLLATE "C") WHERE context_message_id IS NOT NULL;
 CREATE INDEX flow_responses_unsure_idx ON flow_responses (left(flow_token, 200))
-    WHERE token_kind <> 'none' AND (flow_id_source IS NULL OR flow_id_source = 'answer_field');
+    WHERE token_kind <> 'none' AND (flow_id_source IS NULL OR flow_id_source IN ('answer_field', 'token_shape'));
 
 COMMENT ON COLUMN flow_responses.flow_id_source IS 'What told us the flow, best first: known_flow (configured id), sent_message (the answered message is in flow_sends), registered_token (its token is), answer_field (an answer says it), token_shape (a guess). A better one replaces it.';
 
@@ -136,16 +136,19 @@ COMMENT ON COLUMN flow_answers.send_sent_at IS 'When it was sent.';
 COMMENT ON COLUMN flow_answers.send_template IS 'Its template, if it was one.';
 COMMENT ON COLUMN flow_answers.send_context IS 'Its context: the sender''s own order id, user id and so on.';
 
+-- An answer proves that its send went out, was delivered and read, whatever
+-- events told. A send that was registered late, and without its time, seems later
+-- than its answer. By less than a second it may be: WhatsApp's times are whole
+-- seconds.
 CREATE VIEW flow_funnel AS
 SELECT s.flow_id, (s.sent_at AT TIME ZONE 'UTC')::date AS day,
-    count(*) FILTER (WHERE s.status IN ('sent', 'delivered', 'read')) AS sent,
-    count(*) FILTER (WHERE s.status IN ('delivered', 'read')) AS delivered,
-    count(*) FILTER (WHERE s.status = 'read') AS read,
+    count(*) FILTER (WHERE s.status IN ('sent', 'delivered', 'read') OR answer.first_at IS NOT NULL) AS sent,
+    count(*) FILTER (WHERE s.status IN ('delivered', 'read') OR answer.first_at IS NOT NULL) AS delivered,
+    count(*) FILTER (WHERE s.status = 'read' OR answer.first_at IS NOT NULL) AS read,
     count(answer.first_at) AS answered,
-    count(*) FILTER (WHERE s.status = 'failed') AS failed,
-    -- WhatsApp's times are whole seconds: an answer can seem earlier than its send.
+    count(*) FILTER (WHERE s.status = 'failed' AND answer.first_at IS NULL) AS failed,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY greatest(answer.first_at - s.sent_at, interval '0'))
-        FILTER (WHERE answer.first_at IS NOT NULL) AS median_time_to_answer
+        FILTER (WHERE answer.first_at >= s.sent_at - interval '1 second') AS median_time_to_answer
 FROM flow_sends AS s
 LEFT JOIN (
     SELECT send_id, min(coalesce(sent_at, received_at)) AS first_at FROM flow_answers WHERE send_id IS NOT NULL GROUP BY send_id
@@ -155,12 +158,12 @@ GROUP BY s.flow_id, day;
 COMMENT ON VIEW flow_funnel IS 'Of each flow and day, how many of the registered sends got how far.';
 COMMENT ON COLUMN flow_funnel.flow_id IS 'As in flow_sends.';
 COMMENT ON COLUMN flow_funnel.day IS 'The day in UTC on which they were sent.';
-COMMENT ON COLUMN flow_funnel.sent IS 'Sends that went out, further ones included: neither pending, nor in doubt, nor failed.';
-COMMENT ON COLUMN flow_funnel.delivered IS 'Those of them that were delivered, the ones that were read included, as far as status events told.';
-COMMENT ON COLUMN flow_funnel.read IS 'Those of them that were read, as far as status events told: people can switch that off.';
+COMMENT ON COLUMN flow_funnel.sent IS 'Sends that went out, further ones included: neither pending, nor in doubt, nor failed; and those that were answered, whatever their status.';
+COMMENT ON COLUMN flow_funnel.delivered IS 'Those of them that were delivered, the ones that were read or answered included, as far as status events and answers tell.';
+COMMENT ON COLUMN flow_funnel.read IS 'Those of them that were read, the ones that were answered included. People can switch off that reading is told.';
 COMMENT ON COLUMN flow_funnel.answered IS 'Sends with at least one answer.';
-COMMENT ON COLUMN flow_funnel.failed IS 'Sends that failed.';
-COMMENT ON COLUMN flow_funnel.median_time_to_answer IS 'From the send to its first answer, the median of those that were answered.';
+COMMENT ON COLUMN flow_funnel.failed IS 'Sends that failed, and were not answered.';
+COMMENT ON COLUMN flow_funnel.median_time_to_answer IS 'From the send to its first answer, the median of those that were answered; without answers more than a second earlier than sent_at, which was not given then.';
 
 -- Who writes answers looks sends up and brings them to what events tell, and who
 -- may delete answers deletes sends as well: a server whose role owns nothing goes

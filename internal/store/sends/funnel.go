@@ -12,19 +12,21 @@ import (
 // the view flow_funnel tells of each.
 type Funnel struct {
 	FlowID    string
-	Sent      int64 // went out, further ones included
+	Sent      int64 // went out, further ones included; an answer proves that it did, and was read
 	Delivered int64
 	Read      int64
 	Answered  int64
-	Median    *time.Duration // from the send to its first answer; nil without answers
+	Median    *time.Duration // from the send to its first answer; nil without answers, or none that is later
 }
 
 // funnelSQL counts as the view flow_funnel does. It is not made of that view,
 // since the median of medians is none.
 const funnelSQL = `
-SELECT s.flow_id, count(*) FILTER (WHERE s.status IN ('sent', 'delivered', 'read')), count(*) FILTER (WHERE s.status IN ('delivered', 'read')),
-	count(*) FILTER (WHERE s.status = 'read'), count(answer.first_at),
-	(percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM answer.first_at - s.sent_at)))::float8
+SELECT s.flow_id, count(*) FILTER (WHERE s.status IN ('sent', 'delivered', 'read') OR answer.first_at IS NOT NULL),
+	count(*) FILTER (WHERE s.status IN ('delivered', 'read') OR answer.first_at IS NOT NULL),
+	count(*) FILTER (WHERE s.status = 'read' OR answer.first_at IS NOT NULL), count(answer.first_at),
+	(percentile_cont(0.5) WITHIN GROUP (ORDER BY greatest(extract(epoch FROM answer.first_at - s.sent_at), 0))
+		FILTER (WHERE answer.first_at >= s.sent_at - interval '1 second'))::float8
 FROM flow_sends AS s
 LEFT JOIN (
 	SELECT send_id, min(coalesce(sent_at, received_at)) AS first_at FROM flow_answers WHERE send_id IS NOT NULL GROUP BY send_id
