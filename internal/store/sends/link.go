@@ -93,7 +93,7 @@ func (l *linker) step(ctx context.Context) (more bool, err error) {
 			return nil, err
 		}
 		more = len(due) == linkSends
-		for _, sql := range []string{linkMessagesSQL, linkTokensSQL, linkGuessesSQL} {
+		for _, sql := range []string{linkMessagesSQL, linkTokensSQL} {
 			found, err := link(ctx, tx, sql, due)
 			if err != nil {
 				return nil, err
@@ -136,7 +136,8 @@ func (l *linker) analyze(ctx context.Context) error {
 
 // The answers that may be linked to some sends, found by an index each: by the
 // message that they answer; by a token whose flow nothing told, or only an
-// answer; by a token that was taken for a flow's id and is not.
+// answer or a guess, as far as all its sends are of one flow. A guess that was
+// right becomes knowledge too.
 const (
 	linkMessagesSQL = `
 WITH candidate AS (
@@ -148,29 +149,18 @@ WITH candidate AS (
 
 	linkTokensSQL = `
 WITH candidate AS (
-	SELECT r.message_id` + oneFlowSQL + `
-	JOIN flow_responses AS r ON left(r.flow_token, 200) = left(token.flow_token, 200) AND r.flow_token = token.flow_token
-	WHERE r.token_kind <> 'none' AND (r.flow_id_source IS NULL OR r.flow_id_source = 'answer_field')
-	LIMIT $2
-)` + moveSQL
-
-	linkGuessesSQL = `
-WITH candidate AS (
-	SELECT r.message_id` + oneFlowSQL + `
-	JOIN flow_responses AS r ON r.flow_id = token.flow_token AND r.flow_token = token.flow_token
-	WHERE r.flow_id_source = 'token_shape' AND token.flow_id <> token.flow_token
-	LIMIT $2
-)` + moveSQL
-
-	// oneFlowSQL is the tokens of some sends, as far as each leads to one flow.
-	oneFlowSQL = `
+	SELECT r.message_id
 	FROM (SELECT DISTINCT flow_token FROM flow_sends WHERE id = ANY($1::bigint[]) AND flow_token IS NOT NULL) AS given
 	CROSS JOIN LATERAL (
-		SELECT given.flow_token, first.flow_id
+		SELECT given.flow_token
 		FROM (SELECT flow_id FROM flow_sends WHERE flow_token = given.flow_token ORDER BY flow_id LIMIT 1) AS first
 		JOIN (SELECT flow_id FROM flow_sends WHERE flow_token = given.flow_token ORDER BY flow_id DESC LIMIT 1) AS last
 			ON first.flow_id = last.flow_id
-	) AS token`
+	) AS token
+	JOIN flow_responses AS r ON left(r.flow_token, 200) = left(token.flow_token, 200) AND r.flow_token = token.flow_token
+	WHERE r.token_kind <> 'none' AND (r.flow_id_source IS NULL OR r.flow_id_source IN ('answer_field', 'token_shape'))
+	LIMIT $2
+)` + moveSQL
 
 	// moveSQL links the candidates by what link_response says, in the order in
 	// which the writer locks rows, and returns from where to where they moved.

@@ -65,7 +65,7 @@ func TestLink_ASendThatIsRegisteredAfterItsAnswer(t *testing.T) {
 	d.eventually("6", `SELECT count(*) FROM flow_sends WHERE linked_at IS NOT NULL`)
 	for id, want := range map[string]string{
 		"message": "111 sent_message custom", "token": "222 registered_token custom", "shared": "- - custom",
-		"guess": "555 registered_token custom", "right guess": flowID + " token_shape flow_id",
+		"guess": "555 registered_token custom", "right guess": flowID + " registered_token flow_id",
 		"none": "- - none", "unheard": "- - custom", "known": flowID + " known_flow flow_id",
 	} {
 		if got := d.linked(id); got != want {
@@ -145,6 +145,26 @@ func TestLink_TheViewsAreAsMadeFromNothing(t *testing.T) {
 	if diff := cmp.Diff(live, d.text(catalogSQL)); diff != "" {
 		t.Errorf("sync beside live: %s", diff)
 	}
+}
+
+// Answers that stay in their flow are not counted again.
+func TestLink_ARightGuessBecomesKnowledge(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	keeper := d.serve()
+	for i := range 3 {
+		d.store(flowparse.New(nil), answer{id: fmt.Sprintf("g%d", i), token: flowID, json: fmt.Sprintf(`{"k%d":1}`, i)})
+	}
+	d.eventually("3", `SELECT answers FROM flow_catalog WHERE id = $1`, flowID)
+	before := d.text(catalogSQL)
+	d.exec(`INSERT INTO flow_sends (wamid, flow_id, flow_token) VALUES ('wamid.s1', $1, $1)`, flowID)
+	d.eventually("3", `SELECT count(*) FROM flow_responses WHERE flow_id_source = 'registered_token' AND token_kind = 'flow_id'`)
+	d.eventually("1", `SELECT count(*) FROM flow_sends WHERE linked_at IS NOT NULL`)
+	d.want(before, catalogSQL)
+	if _, err := keeper.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.want(before, catalogSQL)
 }
 
 func TestLink_ManySends(t *testing.T) {
