@@ -19,8 +19,12 @@ import (
 	"flowkeep/internal/store/sends"
 )
 
-// loopThink is how long a simulated person takes to answer.
-const loopThink = 200 * time.Millisecond
+// How long the simulated Kapso takes until the first status, so that the send is
+// settled by then, and a simulated person until the answer.
+const (
+	loopPause = 500 * time.Millisecond
+	loopThink = 200 * time.Millisecond
+)
 
 // What the loop sends, and from where: the flow and the number of the page.
 const (
@@ -47,7 +51,7 @@ func (l *loop) run(ctx context.Context) error {
 		return err
 	}
 	fake, err := simulate.NewKapso(simulate.KapsoConfig{
-		Webhook: l.traffic.URL, Secret: l.traffic.Secret, Think: loopThink, Retry: l.traffic.Retry, Fail: fail,
+		Webhook: l.traffic.URL, Secret: l.traffic.Secret, Pause: loopPause, Think: loopThink, Retry: l.traffic.Retry, Fail: fail,
 	})
 	if err != nil {
 		return err
@@ -96,25 +100,15 @@ func (l *loop) sendAll(ctx context.Context, cfg config, fake *simulate.Kapso) er
 		return err
 	}
 	failed := map[string]int{}
-	err = withRegister(ctx, cfg, func(reg register) error {
-		for n := 1; n <= l.traffic.Count; n++ {
-			r, m, err := loopMessage(n)
-			if err != nil {
-				return err
-			}
-			_, err = sendRegistered(ctx, reg, client, r, m)
-			_, refused := errors.AsType[*kapso.Error](err)
-			switch {
-			case refused, errors.Is(err, kapso.ErrInDoubt):
-				failed[kapso.Reason(err)]++
-			case err != nil:
-				return err
-			}
+	err = withRegister(ctx, cfg, func(reg *sends.Register) error {
+		wamids, err := l.sendEach(ctx, reg, client, failed)
+		err = errors.Join(err, fake.Wait(ctx))
+		printLoop(l.stdout, fake.Report())
+		if err != nil {
+			return err
 		}
-		return nil
+		return printCircle(ctx, l.stdout, reg, wamids)
 	})
-	err = errors.Join(err, fake.Wait(ctx))
-	printLoop(l.stdout, fake.Report())
 	for _, why := range slices.Sorted(maps.Keys(failed)) {
 		fmt.Fprintf(l.stdout, "%d failed: %s\n", failed[why], why)
 	}
@@ -125,6 +119,51 @@ func (l *loop) sendAll(ctx context.Context, cfg config, fake *simulate.Kapso) er
 		err = fmt.Errorf("%d events were not answered with 200: does flowkeep listen at %s?", givenUp, l.traffic.URL)
 	}
 	return err
+}
+
+// sendEach sends all flows, counts in failed why some were not sent, and returns
+// the messages of the others.
+func (l *loop) sendEach(ctx context.Context, reg register, client *kapso.Client, failed map[string]int) (wamids []string, err error) {
+	for n := 1; n <= l.traffic.Count; n++ {
+		r, m, err := loopMessage(n)
+		if err != nil {
+			return wamids, err
+		}
+		wamid, err := sendRegistered(ctx, reg, client, r, m)
+		_, refused := errors.AsType[*kapso.Error](err)
+		switch {
+		case err == nil:
+			wamids = append(wamids, wamid)
+		case refused, errors.Is(err, kapso.ErrInDoubt):
+			failed[kapso.Reason(err)]++
+		default:
+			return wamids, err
+		}
+	}
+	return wamids, nil
+}
+
+// printCircle prints what told the flow of the answers to these messages, and
+// the funnel of the flow, former loops included.
+func printCircle(ctx context.Context, w io.Writer, reg *sends.Register, wamids []string) error {
+	linked, err := reg.Linked(ctx, wamids)
+	if err != nil {
+		return err
+	}
+	for _, l := range linked {
+		fmt.Fprintf(w, "linked    %d by %s\n", l.Answers, l.Source)
+	}
+	funnels, err := reg.Funnels(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range funnels {
+		if funnels[i].FlowID == loopFlow {
+			fmt.Fprint(w, "funnel  ")
+			printFunnel(w, &funnels[i])
+		}
+	}
+	return nil
 }
 
 func printLoop(w io.Writer, r simulate.KapsoReport) {

@@ -17,10 +17,19 @@ func TestLoop_SendsAndAnswers(t *testing.T) {
 	app := startApp(t, cfg)
 	environ := []string{"DATABASE_URL=" + cfg.DatabaseURL, "FLOWKEEP_DATA_DIR=" + cfg.DataDir}
 	code, stdout, stderr := runWith(t, environ, "", "simulate", "--loop", "--url", app.URL(), "--secret", testSecret, "--count", "6")
-	if want := "sent      6 flows, 0 calls refused\nposted    18 statuses, 6 answers, 0 given up\nanswered  6 stored, 0 duplicate, 18 ignored, 0 quarantined, 0 spooled\n"; code != 0 || stdout != want {
+	want := `^sent      6 flows, 0 calls refused
+posted    18 statuses, 6 answers, 0 given up
+answered  6 stored, 0 duplicate, 18 ignored, 0 quarantined, 0 spooled
+linked    6 by sent_message
+funnel    6 sent, 6 delivered, 6 read, 6 answered, half of them within [0-9ms]+
+$`
+	if code != 0 || !regexp.MustCompile(want).MatchString(stdout) {
 		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	conn := connect(t, cfg.DatabaseURL)
+	if n := query[int](t, conn, `SELECT count(*)::int FROM flow_sends WHERE status = 'read' AND delivered_at IS NOT NULL`); n != 6 {
+		t.Errorf("%d sends are known to be read by their statuses", n)
+	}
 	got := query[string](t, conn, `SELECT string_agg(coalesce(flow_token, 'none'), ' ' ORDER BY flow_token COLLATE "C") FROM flow_responses WHERE context_message_id LIKE 'wamid.%'`)
 	if want := strings.Repeat(loopFlow+" ", 2) + "order-2 order-5 user_3_booking user_6_booking"; got != want {
 		t.Error(got)

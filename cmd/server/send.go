@@ -48,7 +48,7 @@ func sendRegistered(ctx context.Context, reg register, client *kapso.Client, r k
 }
 
 // withRegister runs do with the register of sends.
-func withRegister(ctx context.Context, cfg config, do func(register) error) error {
+func withRegister(ctx context.Context, cfg config, do func(*sends.Register) error) error {
 	return withDatabase(ctx, cfg, func(url string) error {
 		reg, err := sends.Open(url)
 		if err != nil {

@@ -99,7 +99,7 @@ func (o *sendOptions) read() ([]byte, error) {
 func (o *sendOptions) send(ctx context.Context, r kapso.Request, fault error, m sends.Send) error {
 	m.Context = json.RawMessage(o.context)
 	return o.call(r, fault, func(cfg config, client *kapso.Client) error {
-		return withRegister(ctx, cfg, func(reg register) error {
+		return withRegister(ctx, cfg, func(reg *sends.Register) error {
 			wamid, err := sendRegistered(ctx, reg, client, r, m)
 			if wamid != "" {
 				fmt.Fprintln(o.stdout, printable(wamid))

@@ -18,6 +18,7 @@ type KapsoConfig struct {
 	Key     string          // the X-API-Key that it takes; empty = any
 	Webhook string          // where statuses and answers go, as Config.URL; empty = nowhere
 	Secret  string          // signs X-Webhook-Signature
+	Pause   time.Duration   // from a message that was accepted to its first status
 	Think   time.Duration   // how long a person takes to answer
 	Retry   []time.Duration // as Config.Retry
 	Fail    []Failure       // how the first messages end, in this order; afterwards all is well

@@ -28,6 +28,9 @@ func (p *poster) post(ctx context.Context, send *KapsoSend) {
 	if p.sender == nil {
 		return
 	}
+	if !waitUntil(ctx, time.Now().Add(p.config.Pause)) {
+		return
+	}
 	for _, status := range []string{"sent", "delivered", "read"} {
 		if p.deliver(ctx, p.traffic.statusOf(send, status)) {
 			p.count(func(r *KapsoReport) { r.Statuses++ })

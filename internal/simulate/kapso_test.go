@@ -102,12 +102,13 @@ func TestKapso_PostsWhatAPhoneCauses(t *testing.T) {
 	var mu sync.Mutex
 	var got []delivery
 	refused := false
+	var accepted, first time.Time
 	webhook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
 		defer mu.Unlock()
 		if !refused { // the first attempt of all
-			refused = true
+			refused, first = true, time.Now()
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
@@ -118,8 +119,10 @@ func TestKapso_PostsWhatAPhoneCauses(t *testing.T) {
 	}))
 	t.Cleanup(webhook.Close)
 	var send simulate.KapsoSend
+	const moment = 100 * time.Millisecond
 	k, err := simulate.NewKapso(simulate.KapsoConfig{
-		Webhook: webhook.URL, Secret: "s", Retry: []time.Duration{time.Millisecond}, OnSend: func(s simulate.KapsoSend) { send = s },
+		Webhook: webhook.URL, Secret: "s", Retry: []time.Duration{time.Millisecond}, Pause: moment,
+		OnSend: func(s simulate.KapsoSend) { send = s },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +132,7 @@ func TestKapso_PostsWhatAPhoneCauses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { k.Run(ctx) })
+	accepted = time.Now()
 	if status, answer := callKapso(t, server.URL+simulate.KapsoPath+"/v24.0/647015955153740/messages", kapsoFlow); status != 200 || !strings.Contains(answer, send.Wamid) {
 		t.Fatalf("%d %s", status, answer)
 	}
@@ -137,6 +141,9 @@ func TestKapso_PostsWhatAPhoneCauses(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
+	if waited := first.Sub(accepted); waited < moment {
+		t.Errorf("the first status came after %v", waited)
+	}
 	if r := k.Report(); r.Messages != 1 || r.Statuses != 3 || r.Answers != 1 || r.GivenUp != 0 {
 		t.Errorf("%+v", r)
 	}

@@ -50,3 +50,26 @@ func (r *Register) Funnels(ctx context.Context) ([]Funnel, error) {
 	}
 	return list, nil
 }
+
+// Linked is how many answers one source linked to their flow.
+type Linked struct {
+	Source  string // flow_responses.flow_id_source; "nothing" for answers with no known flow
+	Answers int64
+}
+
+const linkedSQL = `
+SELECT coalesce(flow_id_source, 'nothing'), count(*) FROM flow_responses
+WHERE left(context_message_id, 200) COLLATE "C" IN (SELECT left(wamid, 200) FROM unnest($1::text[]) AS wamid)
+	AND context_message_id = ANY($1::text[])
+GROUP BY 1 ORDER BY 2 DESC, 1`
+
+// Linked counts the answers to the messages wamids by what told their flow, most
+// first.
+func (r *Register) Linked(ctx context.Context, wamids []string) ([]Linked, error) {
+	rows, _ := r.pool.Query(ctx, linkedSQL, wamids) // CollectRows returns the error
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Linked])
+	if err != nil {
+		return nil, fmt.Errorf("count linked answers: %w", hush(err))
+	}
+	return list, nil
+}
