@@ -1,6 +1,7 @@
 package flowparse
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -32,6 +33,7 @@ type SendStatus struct {
 	FlowToken string
 	Recipient string // digits, or a business-scoped user id
 	Template  string
+	SentAt    time.Time // the message's own time; zero if the event does not say
 }
 
 // What flow_sends holds at most, in bytes, and the digits of an error code.
@@ -69,15 +71,22 @@ func (r *reader) readKapsoStatus(l *level, e event) {
 		return
 	}
 	s.At = parseTime(text(at))
+	sentAt := s.At
 	for a := elements(history); a.next(); { // Meta's own, of which one is this
-		if told := readMetaStatus(a.value); told.State == s.State && !told.At.IsZero() {
-			s.At = told.At
-			if told.Failure != "" {
-				s.Failure = told.Failure
-			}
+		told := readMetaStatus(a.value)
+		if told.At.IsZero() {
+			continue
+		}
+		if told.State == StateSent && (sentAt.IsZero() || told.At.Before(sentAt)) {
+			sentAt = told.At
+		}
+		if told.State == s.State {
+			s.At, s.Failure = told.At, cmp.Or(told.Failure, s.Failure)
 		}
 	}
-	s.readFlow(l.message)
+	if s.readFlow(l.message); s.FlowID != "" {
+		s.SentAt = sentAt
+	}
 	r.addStatus(&s)
 }
 
@@ -197,10 +206,15 @@ func errorCode(token []byte) string {
 // Envelope returns a body that Parse reads to this one SendStatus: nothing of
 // the event that is not in it.
 func (s *SendStatus) Envelope() []byte {
-	message := map[string]any{"id": s.Wamid}
-	if !s.At.IsZero() {
-		message["timestamp"] = s.At.Format(time.RFC3339Nano)
+	var history []any
+	tell := func(state SendState, at time.Time) {
+		if !at.IsZero() {
+			history = append(history, map[string]any{"status": state, "timestamp": at.Format(time.RFC3339Nano)})
+		}
 	}
+	tell(StateSent, s.SentAt)
+	tell(s.State, s.At) // last: of two times of one state, that is read
+	message := map[string]any{"id": s.Wamid, "kapso": map[string]any{"statuses": history}}
 	if s.Failure != "" {
 		message["errors"] = []any{map[string]any{"code": s.Failure}}
 	}

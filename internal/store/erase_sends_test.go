@@ -60,6 +60,32 @@ func TestErase_WhatWasSentToThePerson(t *testing.T) {
 	}
 }
 
+// What is told of a message after the cut-off does not make the message younger,
+// and one that names nobody is known by its wamid.
+func TestErase_AStatusOfLater(t *testing.T) {
+	t.Parallel()
+	w, url := newWriter(t, 1, 100)
+	conn := connect(t, url)
+	e, err := open(t, url).ErasePerson(t.Context(), anasNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(wamid, recipient string, state flowparse.SendState, sentAt time.Time) flowparse.SendStatus {
+		return flowparse.SendStatus{Wamid: wamid, State: state, At: e.Cutoff.Add(5 * time.Minute), FlowID: "1", Recipient: recipient, SentAt: sentAt}
+	}
+	before, after := e.Cutoff.Add(-5*time.Minute), e.Cutoff.Add(time.Minute)
+	put(t, w, statuses(
+		event("read later", anasNumber, flowparse.StateRead, before), event(anasWamid, "", flowparse.StateSent, before),
+		event("nobody knows when", anasNumber, flowparse.StateRead, time.Time{}),
+		event("other", "15557654321", flowparse.StateRead, before), event("anew", anasNumber, flowparse.StateRead, after)))
+	if got := query[string](t, conn, registeredSQL); got != "anew, other" {
+		t.Errorf("registered: %s", got)
+	}
+	if got := query[time.Time](t, conn, "SELECT sent_at FROM flow_sends WHERE wamid = 'other'"); !got.Equal(before) {
+		t.Errorf("sent at %v, not %v", got, before)
+	}
+}
+
 func TestErase_ASendByItsID(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, postgres.New(t))

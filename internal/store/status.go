@@ -11,15 +11,15 @@ import (
 )
 
 // registerSentSQL registers messages whose event says which flow they carry,
-// unless they are erased.
+// unless they are erased. $8 to $10 are each message with each id that tells whose it is.
 const registerSentSQL = `
 INSERT INTO flow_sends (wamid, flow_id, flow_token, recipient, phone_number_id, kind, template, sent_at)
 SELECT DISTINCT ON (wamid) wamid, flow_id, nullif(flow_token, ''), nullif(recipient, ''), nullif(phone_number_id, ''),
-	CASE template WHEN '' THEN 'interactive' ELSE 'template' END, nullif(template, ''), at
+	CASE template WHEN '' THEN 'interactive' ELSE 'template' END, nullif(template, ''), sent_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
-	AS event (wamid, flow_id, flow_token, recipient, phone_number_id, template, at)
-WHERE CASE WHEN ` + hasErasuresSQL + ` THEN wamid <> ALL ((SELECT erased_among($1, $4, NULL, $7, $7))::text[]) ELSE true END
-ORDER BY wamid, at
+	AS event (wamid, flow_id, flow_token, recipient, phone_number_id, template, sent_at)
+WHERE CASE WHEN ` + hasErasuresSQL + ` THEN wamid <> ALL ((SELECT erased_among($8, $9, NULL, $10, $10))::text[]) ELSE true END
+ORDER BY wamid, sent_at
 ON CONFLICT (wamid) DO NOTHING`
 
 // advanceSendsSQL brings registered sends to where they got, in whatever order
@@ -74,7 +74,10 @@ func advanceSends(ctx context.Context, conn *pgx.Conn, events []entry) error {
 			s.At = e.job.delivery.ReceivedAt
 		}
 		wamids[i], states[i], failures[i], at[i] = s.Wamid, string(s.State), s.Failure, s.At
-		if s.FlowID != "" {
+		if s.SentAt.IsZero() && s.State == flowparse.StateSent {
+			s.SentAt = s.At
+		}
+		if s.FlowID != "" && !s.SentAt.IsZero() { // else nobody can tell whether an erasure covers it
 			carried = append(carried, s)
 		}
 	}
@@ -89,14 +92,23 @@ func advanceSends(ctx context.Context, conn *pgx.Conn, events []entry) error {
 
 func registerSent(ctx context.Context, conn *pgx.Conn, sent []flowparse.SendStatus) error {
 	var columns [6][]string
-	var at []time.Time
+	var sentAt, sentThen []time.Time
+	var wamids, people []string
 	for i := range sent {
 		s := &sent[i]
 		for j, text := range [...]string{s.Wamid, s.FlowID, s.FlowToken, s.Recipient, s.PhoneNumberID, s.Template} {
 			columns[j] = append(columns[j], text)
 		}
-		at = append(at, s.At)
+		sentAt = append(sentAt, s.SentAt)
+		ids := []string{s.Recipient}
+		if s.Recipient == "" {
+			ids = append(ids, mentions([]byte(s.Wamid))...)
+		}
+		for _, id := range ids {
+			wamids, people, sentThen = append(wamids, s.Wamid), append(people, id), append(sentThen, s.SentAt)
+		}
 	}
-	_, err := conn.Exec(ctx, registerSentSQL, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], at)
+	_, err := conn.Exec(ctx, registerSentSQL, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], sentAt,
+		wamids, people, sentThen)
 	return err
 }
