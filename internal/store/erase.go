@@ -271,6 +271,9 @@ func (db *DB) EraseAgain(ctx context.Context) (*Erasure, error) {
 	if err := db.eraseSendsAgain(ctx, e); err != nil {
 		return nil, err
 	}
+	if err := db.sweepSends(ctx, e); err != nil {
+		return nil, err
+	}
 	for above := ""; ; {
 		page, err := collect[string](ctx, db, pageSQL, above, againRows)
 		if err != nil {
@@ -279,6 +282,11 @@ func (db *DB) EraseAgain(ctx context.Context) (*Erasure, error) {
 		if page[0] == "" {
 			return e, db.sweepQuarantine(ctx, e)
 		}
+		answered, err := db.delete(ctx, eraseAnsweredSQL, above, page[0])
+		if err != nil {
+			return nil, unavailable(fmt.Errorf("erase sends: %w", err))
+		}
+		e.Sends += answered
 		deleted, err := db.delete(ctx, eraseAgainSQL, above, page[0])
 		if err != nil {
 			return nil, unavailable(fmt.Errorf("erase responses: %w", err))

@@ -43,19 +43,24 @@ func (db *DB) deleteSends(ctx context.Context, e *Erasure, ids []int64) error {
 const namelessSQL = `
 SELECT id, coalesce(wamid, '') FROM flow_sends WHERE recipient IS NULL AND id > $1 ORDER BY id LIMIT $2`
 
-// sweepSends deletes the sends that name nobody, but whose wamid holds an erased
-// number (docs/privacy.md).
+const sweepSendsSQL = `
+DELETE FROM flow_sends USING unnest($1::bigint[], $2::text[]) AS mention (send, id), ` + keySQL + `, erasures
+WHERE flow_sends.id = send AND hash = sha256(key || convert_to(mention.id, 'UTF8')) AND cutoff >= sent_at`
+
+// sweepSends deletes the sends that name nobody, but whose wamid holds a number
+// that a tombstone covers (docs/privacy.md).
 func (db *DB) sweepSends(ctx context.Context, e *Erasure) error {
 	for last := int64(0); ; {
 		before := last
-		var found []int64
+		var sends []int64
+		var mentioned []string // beside the send whose wamid mentions it
 		err := db.twice(ctx, func(conn *pgx.Conn) error {
-			found, last = nil, before
+			sends, mentioned, last = nil, nil, before
 			rows, _ := conn.Query(ctx, namelessSQL, before, againRows) // ForEachRow returns the error
 			var wamid string
 			_, err := pgx.ForEachRow(rows, []any{&last, &wamid}, func() error {
-				if e.mentionedIn([]byte(wamid)) {
-					found = append(found, last)
+				for _, id := range mentions([]byte(wamid)) {
+					sends, mentioned = append(sends, last), append(mentioned, id)
 				}
 				return nil
 			})
@@ -67,19 +72,28 @@ func (db *DB) sweepSends(ctx context.Context, e *Erasure) error {
 		if last == before {
 			return nil
 		}
-		if len(found) > 0 {
-			if err := db.deleteSends(ctx, e, found); err != nil {
-				return err
-			}
+		deleted, err := db.delete(ctx, sweepSendsSQL, sends, mentioned)
+		if err != nil {
+			return unavailable(fmt.Errorf("erase sends: %w", err))
 		}
+		e.Sends += deleted
 	}
 }
+
+// eraseAnsweredSQL deletes the sends that a page's answers answered, as far as
+// the person who answered is erased, and not only the answer. What erased_among
+// is given first, and returns, is no id of anybody's.
+const eraseAnsweredSQL = `
+DELETE FROM flow_sends USING flow_answers AS answer, (
+	SELECT erased_among(array_agg('answer ' || message_id), array_agg(wa_id), array_agg(user_id), array_agg(sent_at), array_agg(received_at)) AS erased
+	FROM flow_responses WHERE message_id > $1 AND message_id <= $2) AS page
+WHERE 'answer ' || answer.message_id = ANY(page.erased) AND answer.message_id > $1 AND answer.message_id <= $2 AND flow_sends.id = answer.send_id`
 
 const sendsPageSQL = `
 SELECT coalesce(max(id), 0) FROM (SELECT id FROM flow_sends WHERE id > $1 ORDER BY id LIMIT $2) AS page`
 
-// coveredSendsSQL finds the sends of a page that a tombstone covers. The first
-// column of erased_among is what it returns, and no id of anybody's.
+// coveredSendsSQL finds the sends of a page that a tombstone covers, in the same
+// manner.
 const coveredSendsSQL = `
 SELECT substr(covered, 6)::bigint FROM unnest((
 	SELECT erased_among(array_agg('send ' || id), array_agg(recipient), array_agg(wamid), array_agg(sent_at), array_agg(sent_at))

@@ -106,12 +106,25 @@ func TestErase_SendsOfARestoredBackup(t *testing.T) {
 	if _, err := db.ErasePerson(t.Context(), anasNumber); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := db.EraseMessage(t.Context(), "another"); err != nil { // the answer alone, not its send
+		t.Fatal(err)
+	}
 	if _, err := conn.Exec(t.Context(), `INSERT INTO flow_sends (flow_id, status, recipient, sent_at)
 		SELECT '1', 'in_doubt', CASE n WHEN 7 THEN '`+anasNumber+`' END, now() - interval '1 hour' FROM generate_series(1, 6000) AS n`); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := conn.Exec(t.Context(), `INSERT INTO flow_sends (wamid, flow_id, sent_at) VALUES
+		('`+anasWamid+`', '1', now() - interval '1 hour'), ('answered', '1', now() - interval '1 hour'), ('elsewhere', '1', now());
+		INSERT INTO flow_responses (message_id, token_kind, response, response_status, source, raw, received_at, wa_id, context_message_id) VALUES
+		('hers', 'none', '{}', 'ok', 'kapso', '', now() - interval '1 hour', '`+anasNumber+`', 'answered'),
+		('another', 'none', '{}', 'ok', 'kapso', '', now() - interval '1 hour', '15557654321', 'elsewhere')`); err != nil {
+		t.Fatal(err)
+	}
 	e, err := db.EraseAgain(t.Context())
-	if err != nil || e.Sends != 1 {
+	if err != nil || e.Sends != 3 || e.Responses != 2 {
 		t.Errorf("%+v, %v", e, err)
+	}
+	if n := query[int](t, conn, "SELECT count(*)::int FROM flow_sends WHERE wamid IS NOT NULL"); n != 1 {
+		t.Errorf("%d sends left that are known", n)
 	}
 }
