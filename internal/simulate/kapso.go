@@ -38,6 +38,8 @@ type KapsoSend struct {
 	FlowToken     string // what the answer will hold: without one, the flow's id (kapso-facts.md, section 5)
 	Template      string // its name; empty for an interactive message
 	Body          []byte // the request's
+
+	at time.Time // when it was accepted
 }
 
 // Kapso plays Kapso's WhatsApp proxy on this machine. It checks every field of
@@ -173,6 +175,7 @@ func (k *Kapso) takeMessage(phoneNumberID string, body []byte) (any, *refusal) {
 	send := KapsoSend{
 		PhoneNumberID: phoneNumberID, To: message.digits(), UserID: message.Recipient, Body: body,
 		FlowID: message.flowID(), FlowToken: message.flowToken(), Template: message.templateName(),
+		at: time.Now(),
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

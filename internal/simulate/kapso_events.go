@@ -28,7 +28,7 @@ func (p *poster) post(ctx context.Context, send *KapsoSend) {
 	if p.sender == nil {
 		return
 	}
-	if !waitUntil(ctx, time.Now().Add(p.config.Pause)) {
+	if !waitUntil(ctx, send.at.Add(p.config.Pause)) {
 		return
 	}
 	for _, status := range []string{"sent", "delivered", "read"} {
