@@ -47,7 +47,7 @@ func TestSends_FromTheImportToTheFunnel(t *testing.T) {
 		return query[int](t, conn, `SELECT count(*)::int FROM flow_responses WHERE flow_id = '1197715005513101' AND flow_id_source = 'sent_message'`) == 2
 	})
 	eventually(t, time.Minute, "both are in the typed view", func() bool {
-		return query[bool](t, conn, `SELECT to_regclass('flows.flow_1197715005513101') IS NOT NULL`) &&
+		return query[bool](t, conn, `SELECT EXISTS (SELECT FROM flow_catalog WHERE id = '1197715005513101' AND 'zone' = ANY(columns))`) &&
 			query[int](t, conn, `SELECT count(*)::int FROM flows.flow_1197715005513101 WHERE zone = 'north'`) == 2
 	})
 	if got := query[string](t, conn, `SELECT string_agg(wamid || ' ' || status, ' ' ORDER BY wamid) FROM flow_sends`); got != "wamid.1 read wamid.2 sent wamid.3 sent" {

@@ -37,6 +37,11 @@ func login(t *testing.T, conn *pgx.Conn, grants string) string {
 	t.Cleanup(func() {
 		ctx := context.Background()
 		defer admin.Close(ctx)
+		eventually(t, "the role's sessions are gone", func() bool {
+			var gone bool
+			err := admin.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)", name).Scan(&gone)
+			return err == nil && gone
+		})
 		exec(ctx, conn, "DROP OWNED BY flowkeep_server")
 		exec(ctx, admin, "DROP ROLE flowkeep_server")
 	})
