@@ -155,33 +155,39 @@ func (db *DB) leaveTombstones(ctx context.Context, e *Erasure, ids []string, cut
 
 // writersSQL finds the transactions that write now. A statement locks its table
 // before it looks at what is committed: one that has not seen a tombstone holds
-// its lock already when the tombstone is committed.
+// its lock already when the tombstone is committed. A prepared transaction has
+// no pid.
 const writersSQL = `
 SELECT DISTINCT virtualtransaction FROM pg_locks
 WHERE relation IN ('flow_responses'::regclass, 'quarantine'::regclass, 'flow_sends'::regclass) AND mode = 'RowExclusiveLock' AND granted
 	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-	AND pid <> pg_backend_pid() AND ($1::text[] IS NULL OR virtualtransaction = ANY($1))`
+	AND pid IS DISTINCT FROM pg_backend_pid() AND ($1::text[] IS NULL OR virtualtransaction = ANY($1))`
 
 // awaitWriters waits until all transactions that write now have ended. To lock
 // the tables instead would make new ones queue, and would wait for a vacuum.
 func (db *DB) awaitWriters(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, writersWait)
+	limited, cancel := context.WithTimeout(ctx, writersWait)
 	defer cancel()
 	poll := time.NewTicker(writersPoll)
 	defer poll.Stop()
-	writers, err := collect[string](ctx, db, writersSQL, nil)
+	writers, err := collect[string](limited, db, writersSQL, nil)
+	found := len(writers) > 0
 	for err == nil && len(writers) > 0 {
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w after %v: end it, and say the command again", ErrStillWriting, writersWait)
+		case <-limited.Done():
 		case <-poll.C:
 		}
-		writers, err = collect[string](ctx, db, writersSQL, writers)
+		writers, err = collect[string](limited, db, writersSQL, writers)
 	}
-	if err != nil {
-		return unavailable(fmt.Errorf("wait for writers: %w", err))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait for writers: %w", ctx.Err())
+	case found && limited.Err() != nil:
+		return fmt.Errorf("%w after %v: end it, and say the command again", ErrStillWriting, writersWait)
 	}
-	return nil
+	return unavailable(fmt.Errorf("wait for writers: %w", err))
 }
 
 // eraseResponsesSQL locks in the order of keys, as writers do.
@@ -212,7 +218,7 @@ WHERE quarantine.id = record AND hash = sha256(key || convert_to(mention.id, 'UT
 // erased.
 func (db *DB) sweepQuarantine(ctx context.Context, e *Erasure) error {
 	for last := int64(0); ; {
-		page, err := db.readMentions(ctx, last)
+		page, err := db.readMentions(ctx, bodiesSQL, last, sweepBodies)
 		if err != nil {
 			return unavailable(fmt.Errorf("read quarantine: %w", err))
 		}
@@ -226,29 +232,6 @@ func (db *DB) sweepQuarantine(ctx context.Context, e *Erasure) error {
 		e.Quarantined += deleted
 		last = page.last
 	}
-}
-
-// mentionPage is what some records of quarantine mention.
-type mentionPage struct {
-	last      int64 // id of the last record that was read; 0 if there was none
-	records   []int64
-	mentioned []string // beside the record that mentions it
-}
-
-func (db *DB) readMentions(ctx context.Context, above int64) (page mentionPage, err error) {
-	err = db.twice(ctx, func(conn *pgx.Conn) error {
-		page = mentionPage{}
-		rows, _ := conn.Query(ctx, bodiesSQL, above, sweepBodies) // ForEachRow returns the error
-		var body []byte
-		_, err := pgx.ForEachRow(rows, []any{&page.last, &body}, func() error {
-			for _, id := range mentions(body) {
-				page.records, page.mentioned = append(page.records, page.last), append(page.mentioned, id)
-			}
-			return nil
-		})
-		return err
-	})
-	return page, err
 }
 
 const pageSQL = `

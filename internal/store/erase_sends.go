@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 const eraseSendsSQL = `
@@ -51,32 +49,19 @@ WHERE flow_sends.id = send AND hash = sha256(key || convert_to(mention.id, 'UTF8
 // that a tombstone covers (docs/privacy.md).
 func (db *DB) sweepSends(ctx context.Context, e *Erasure) error {
 	for last := int64(0); ; {
-		before := last
-		var sends []int64
-		var mentioned []string // beside the send whose wamid mentions it
-		err := db.twice(ctx, func(conn *pgx.Conn) error {
-			sends, mentioned, last = nil, nil, before
-			rows, _ := conn.Query(ctx, namelessSQL, before, againRows) // ForEachRow returns the error
-			var wamid string
-			_, err := pgx.ForEachRow(rows, []any{&last, &wamid}, func() error {
-				for _, id := range mentions([]byte(wamid)) {
-					sends, mentioned = append(sends, last), append(mentioned, id)
-				}
-				return nil
-			})
-			return err
-		})
+		page, err := db.readMentions(ctx, namelessSQL, last, againRows)
 		if err != nil {
 			return unavailable(fmt.Errorf("read sends: %w", err))
 		}
-		if last == before {
+		if page.last == 0 {
 			return nil
 		}
-		deleted, err := db.delete(ctx, sweepSendsSQL, sends, mentioned)
+		deleted, err := db.delete(ctx, sweepSendsSQL, page.records, page.mentioned)
 		if err != nil {
 			return unavailable(fmt.Errorf("erase sends: %w", err))
 		}
 		e.Sends += deleted
+		last = page.last
 	}
 }
 

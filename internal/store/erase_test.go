@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -182,6 +184,28 @@ func TestErase_WaitsForASlowWriter(t *testing.T) {
 	}
 	if err := <-done; err != nil || e.Responses != 1 {
 		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// Who interrupts it does not hear that a transaction took too long.
+func TestErase_InterruptedWhileItWaits(t *testing.T) {
+	t.Parallel()
+	_, url := newWriter(t, 1, 10)
+	slow, conn := connect(t, url), connect(t, url)
+	if _, err := slow.Exec(t.Context(), "BEGIN; LOCK TABLE flow_responses IN ROW EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	db := open(t, url)
+	go func() {
+		_, err := db.ErasePerson(ctx, anasNumber)
+		done <- err
+	}()
+	eventually(t, "the tombstone stands", func() bool { return query[bool](t, conn, "SELECT EXISTS (SELECT FROM erasures)") })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrStillWriting) {
+		t.Error(err)
 	}
 }
 

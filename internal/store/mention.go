@@ -2,9 +2,12 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"regexp"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What is looked for in a body that nobody could read. A shorter text is no id.
@@ -74,4 +77,28 @@ func onlyDigits(r rune) rune {
 		return r
 	}
 	return -1
+}
+
+// mentionPage is what some records mention.
+type mentionPage struct {
+	last      int64 // id of the last record that was read; 0 if there was none
+	records   []int64
+	mentioned []string // beside the record that mentions it
+}
+
+// readMentions reads a page of ids and bodies.
+func (db *DB) readMentions(ctx context.Context, sql string, above int64, limit int) (page mentionPage, err error) {
+	err = db.twice(ctx, func(conn *pgx.Conn) error {
+		page = mentionPage{}
+		rows, _ := conn.Query(ctx, sql, above, limit) // ForEachRow returns the error
+		var body []byte
+		_, err := pgx.ForEachRow(rows, []any{&page.last, &body}, func() error {
+			for _, id := range mentions(body) {
+				page.records, page.mentioned = append(page.records, page.last), append(page.mentioned, id)
+			}
+			return nil
+		})
+		return err
+	})
+	return page, err
 }
