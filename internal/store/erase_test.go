@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,6 +243,35 @@ func TestErase_Quarantine(t *testing.T) {
 	about.ReceivedAt = e.Cutoff.Add(time.Second)
 	if n := counts(put(t, w, about)); n[store.Quarantined] != 5 || n[store.Erased] != 1 {
 		t.Errorf("later: %v", n)
+	}
+}
+
+// Thousands of other ids do not hide a number.
+func TestErase_ANumberBehindManyIDs(t *testing.T) {
+	t.Parallel()
+	w, url := newWriter(t, 1, 10)
+	var ids strings.Builder
+	for i := range 2500 {
+		fmt.Fprintf(&ids, "abcdefg-%d ", i)
+	}
+	put(t, w, junk(ids.String()+"+1 (555) 123-4567", ids.String()+"*"+anasNumber+"*"))
+	if e, err := open(t, url).ErasePerson(t.Context(), anasNumber); err != nil || e.Quarantined != 2 {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// A response that the database refuses is as old as its message.
+func TestErase_AnOldResponseThatIsRefused(t *testing.T) {
+	t.Parallel()
+	w, url := newWriter(t, 1, 100)
+	e, err := open(t, url).ErasePerson(t.Context(), anasNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := poison("a")
+	old.SentAt, old.Raw = e.Cutoff.Add(-time.Minute), []byte(`{"from":"`+anasNumber+`"}`)
+	if got := put(t, w, received(e.Cutoff.Add(time.Minute), old)); got[0] != store.Erased {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // What is looked for in a body that nobody could read. A shorter text is no id.
 const (
 	minMention  = 6    // bytes
-	maxMentions = 2000 // of one body; a message mentions some dozens
+	maxMentions = 2000 // of one body and kind; a message mentions some dozens
 )
 
 var (
@@ -26,13 +26,14 @@ var (
 // each unbroken run of letters, digits and the signs that ids have; each run of
 // digits, and the digits of what is written like a phone number; and the
 // numbers that wamids hold in base64 (docs/privacy.md). Each comes once, and
-// maxMentions at most.
+// maxMentions of each kind at most, so that one cannot crowd out another.
 func mentions(body []byte) []string {
 	body = bytes.ReplaceAll(body, []byte(`\/`), []byte(`/`)) // as Meta writes it
 	var found []string
-	seen := map[string]bool{}
+	seen, room := map[string]bool{}, maxMentions
 	add := func(id string) {
-		if len(id) >= minMention && len(found) < maxMentions && !seen[id] {
+		if len(id) >= minMention && room > 0 && !seen[id] {
+			room--
 			seen[id] = true
 			found = append(found, id)
 		}
@@ -43,9 +44,11 @@ func mentions(body []byte) []string {
 			add(number)
 		}
 	}
+	room = maxMentions
 	for _, run := range digitRun.FindAll(body, maxMentions) {
 		add(string(run))
 	}
+	room = maxMentions
 	for _, run := range phoneRun.FindAll(body, maxMentions) {
 		add(strings.Map(onlyDigits, string(run)))
 	}

@@ -19,13 +19,13 @@ const ReasonRejectedByDatabase flowparse.Reason = "rejected_by_database"
 // insertQuarantineSQL keeps items that could not be read or stored. The same
 // bytes are one record until it is settled, which says why they failed last;
 // the clause locks it, as that of insertResponsesSQL does. Left out is an item
-// that mentions what was erased after it had been received. It returns the
+// that mentions what was erased after it had been sent or received ($9). It returns the
 // number of each item that is left out, and the length of each body that is new.
 const insertQuarantineSQL = `
 WITH erased AS (
 	SELECT DISTINCT number
 	FROM unnest($7::int[], $8::text[]) AS mention (number, id), ` + keySQL + `, erasures
-	WHERE ` + hasErasuresSQL + ` AND hash = sha256(key || convert_to(mention.id, 'UTF8')) AND cutoff >= ($1::timestamptz[])[number]
+	WHERE ` + hasErasuresSQL + ` AND hash = sha256(key || convert_to(mention.id, 'UTF8')) AND cutoff >= ($9::timestamptz[])[number]
 ), kept AS (
 	INSERT INTO quarantine (received_at, source, reason, detail, headers, body)
 	SELECT DISTINCT ON (sha256(body)) received_at, source, reason, detail, headers, body
@@ -75,7 +75,7 @@ func (w *Writer) storeSuspects(ctx context.Context, bad []suspect) error {
 // as new too.
 func (db *DB) insertSuspects(ctx context.Context, bad []suspect) (lengths []int64, erased map[int]bool, err error) {
 	n := len(bad)
-	received := make([]time.Time, n)
+	received, oldest := make([]time.Time, n), make([]time.Time, n)
 	source, reason, detail := make([]string, n), make([]string, n), make([]string, n)
 	headers, body := make([][]byte, n), make([][]byte, n)
 	var number []int32
@@ -83,6 +83,10 @@ func (db *DB) insertSuspects(ctx context.Context, bad []suspect) (lengths []int6
 	for i, b := range bad {
 		d := b.job.delivery
 		received[i], source[i], reason[i] = d.ReceivedAt, string(d.Source), string(b.Reason)
+		oldest[i] = d.ReceivedAt
+		if r := b.response(); r != nil && !r.SentAt.IsZero() && r.SentAt.Before(oldest[i]) {
+			oldest[i] = r.SentAt
+		}
 		detail[i], headers[i] = b.Detail, headersJSON(d)
 		body[i] = append([]byte{}, b.Body...) // never nil, which would be null: a body can be empty
 		for _, id := range mentions(b.Body) {
@@ -91,7 +95,7 @@ func (db *DB) insertSuspects(ctx context.Context, bad []suspect) (lengths []int6
 	}
 	err = db.twice(ctx, func(conn *pgx.Conn) error {
 		lengths, erased = nil, map[int]bool{}
-		rows, _ := conn.Query(ctx, insertQuarantineSQL, received, source, reason, detail, headers, body, number, mentioned) // ForEachRow returns the error
+		rows, _ := conn.Query(ctx, insertQuarantineSQL, received, source, reason, detail, headers, body, number, mentioned, oldest) // ForEachRow returns the error
 		var left int
 		var length int64
 		_, err := pgx.ForEachRow(rows, []any{&left, &length}, func() error {
