@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"flowkeep/internal/store/storetest"
 )
 
 type page struct {
@@ -167,7 +169,7 @@ func TestAPI_TheDatabaseRefuses(t *testing.T) {
 	if text := s.logged(); strings.Count(text, "SQLSTATE 42P01") != 5 || strings.Count(text, `"level":"error"`) != 5 {
 		t.Errorf("logged: %s", text)
 	}
-	eventually(t, "no session is left in a transaction", func() bool { return s.readers() == 0 })
+	storetest.Eventually(t, "no session is left in a transaction", func() bool { return s.readers() == 0 })
 	s.exec(`ALTER TABLE hidden RENAME TO flow_responses`)
 	if a := s.get("/api/v1/responses"); a.StatusCode != http.StatusOK {
 		t.Errorf("%d %s", a.StatusCode, a.body)

@@ -174,18 +174,4 @@ func (s *service) readers() (n int) {
 	return n
 }
 
-// eventually polls until ok, at most for a minute.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		<-tick.C
-	}
-}
-
 func wamid(n int) string { return fmt.Sprintf("wamid.%d/=+%%", n) }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"flowkeep/internal/store/storetest"
 )
 
 const (
@@ -70,9 +72,9 @@ func TestStream_AClientThatHangsUpFreesItsSession(t *testing.T) {
 		ctx, hangUp := context.WithCancel(t.Context())
 		s.begin(ctx, "/api/v1/flows/"+flowID+"/responses."+format)
 		hangUp()
-		eventually(t, "the session is free", func() bool { return s.readers() == 0 })
+		storetest.Eventually(t, "the session is free", func() bool { return s.readers() == 0 })
 	}
-	eventually(t, "the place is free", func() bool {
+	storetest.Eventually(t, "the place is free", func() bool {
 		return s.get("/api/v1/flows/"+flowID+"/responses.csv?until=2026-01-02").StatusCode == http.StatusOK
 	})
 }
@@ -107,7 +109,7 @@ func TestStream_AClientThatNeverReadsIsCutOff(t *testing.T) {
 	if _, err := io.WriteString(conn, "GET /api/v1/flows/"+flowID+"/responses.csv HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+token+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it was cut off", func() bool {
+	storetest.Eventually(t, "it was cut off", func() bool {
 		return s.readers() == 0 && strings.Contains(s.logged(), `"level":"warn"`)
 	})
 	if !strings.Contains(s.logged(), "i/o timeout") {
@@ -127,7 +129,7 @@ func TestStream_AnErrorInTheMiddleIsNoticed(t *testing.T) {
 			t.Errorf("%s: it ends well after %d bytes", format, n)
 		}
 	}
-	eventually(t, "a line in the log", func() bool {
+	storetest.Eventually(t, "a line in the log", func() bool {
 		return strings.Count(s.logged(), `"level":"warn"`) == 2 && strings.Contains(s.logged(), "database unavailable")
 	})
 }

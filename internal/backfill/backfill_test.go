@@ -201,12 +201,12 @@ func TestWatch_AddsWhatWasMissed(t *testing.T) {
 		watches = append(watches, w)
 		runWatch(t, w)
 	}
-	eventually(t, "both know of the first run", func() bool {
+	storetest.Eventually(t, "both know of the first run", func() bool {
 		return !watches[0].Status().CompleteUntil.IsZero() && !watches[1].Status().CompleteUntil.IsZero()
 	})
 	k.AddMessage(number, time.Now().Add(-30*time.Minute), answer("wamid.late"))
 	stored := watchRows(t, url)
-	eventually(t, "what came late is added", func() bool { return stored() == "wamid.late,wamid.missed" })
+	storetest.Eventually(t, "what came late is added", func() bool { return stored() == "wamid.late,wamid.missed" })
 	if s := watches[0].Status(); s.Fault != "" || s.LastRunAt.IsZero() || time.Since(s.CompleteUntil) > time.Hour {
 		t.Errorf("%+v", s)
 	}
@@ -219,7 +219,7 @@ func TestWatch_SaysWhatToDo(t *testing.T) {
 	k.AddNumber(number)
 	w := backfill.NewWatch(newReader(t, k, url, "wrong"), 200*time.Millisecond, func() bool { return true }, zerolog.Nop())
 	runWatch(t, w)
-	eventually(t, "the fault", func() bool { return w.Status().Fault == "Kapso refuses the API key: check KAPSO_API_KEY" })
+	storetest.Eventually(t, "the fault", func() bool { return w.Status().Fault == "Kapso refuses the API key: check KAPSO_API_KEY" })
 
 	k.Break(func(_ int, r *http.Request) int {
 		if r.Method == http.MethodGet && r.URL.Query().Has("since") {
@@ -229,7 +229,7 @@ func TestWatch_SaysWhatToDo(t *testing.T) {
 	})
 	other := backfill.NewWatch(newReader(t, k, url, kapsotest.Key), 200*time.Millisecond, func() bool { return true }, zerolog.Nop())
 	runWatch(t, other)
-	eventually(t, "the number's fault", func() bool { return other.Status().Fault == "Kapso refuses it: status 404" })
+	storetest.Eventually(t, "the number's fault", func() bool { return other.Status().Fault == "Kapso refuses it: status 404" })
 	k.Break(nil)
-	eventually(t, "all is well", func() bool { return other.Status().Fault == "" && !other.Status().CompleteUntil.IsZero() })
+	storetest.Eventually(t, "all is well", func() bool { return other.Status().Fault == "" && !other.Status().CompleteUntil.IsZero() })
 }

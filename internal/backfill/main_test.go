@@ -3,7 +3,6 @@ package backfill_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -32,19 +31,5 @@ func watchRows(t *testing.T, url string) func() string {
 			t.Fatal(err)
 		}
 		return keys
-	}
-}
-
-// eventually polls until ok, at most for a minute.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		<-tick.C
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"flowkeep/internal/flowparse"
+	"flowkeep/internal/store/storetest"
 )
 
 // fillRegister registers sends to Ana, whichever way a sender may say so, and
@@ -29,7 +30,7 @@ const registeredSQL = `SELECT coalesce(string_agg(wamid, ', ' ORDER BY wamid), '
 func TestErase_WhatWasSentToThePerson(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 1, 100)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	fillRegister(t, conn)
 	answer, byToken, shared := from("a", anasNumber, anasUserID), from("b", anasNumber, ""), from("c", anasNumber, "")
 	answer.ContextMessageID = "answered"
@@ -65,7 +66,7 @@ func TestErase_WhatWasSentToThePerson(t *testing.T) {
 func TestErase_AStatusOfLater(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 1, 100)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	e, err := open(t, url).ErasePerson(t.Context(), anasNumber)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestErase_AStatusOfLater(t *testing.T) {
 
 func TestErase_ASendByItsID(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, postgres.New(t))
+	conn := storetest.Connect(t, postgres.New(t))
 	fillRegister(t, conn)
 	e, err := open(t, conn.Config().ConnString()).EraseMessage(t.Context(), "nobody")
 	if err != nil || e.Sends != 1 {
@@ -101,7 +102,7 @@ func TestErase_ASendByItsID(t *testing.T) {
 
 func TestErase_SendsOfARestoredBackup(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, postgres.New(t))
+	conn := storetest.Connect(t, postgres.New(t))
 	db := open(t, conn.Config().ConnString())
 	if _, err := db.ErasePerson(t.Context(), anasNumber); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 const (
@@ -40,7 +41,7 @@ func received(at time.Time, responses ...flowparse.Response) *flowparse.Delivery
 
 func ids(t *testing.T, url string) string {
 	t.Helper()
-	return query[string](t, connect(t, url), "SELECT coalesce(string_agg(message_id, ' ' ORDER BY message_id), '') FROM flow_responses")
+	return query[string](t, storetest.Connect(t, url), "SELECT coalesce(string_agg(message_id, ' ' ORDER BY message_id), '') FROM flow_responses")
 }
 
 func TestErase_APersonByAnyId(t *testing.T) {
@@ -137,10 +138,10 @@ func TestErase_AmidWriters(t *testing.T) {
 			}
 		})
 	}
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	const left = "SELECT count(*)::int FROM flow_responses WHERE wa_id = $1 AND least(sent_at, received_at) <= $2"
 	for range 20 {
-		eventually(t, "somebody wrote", func() bool {
+		storetest.Eventually(t, "somebody wrote", func() bool {
 			return query[bool](t, conn, "SELECT EXISTS (SELECT FROM flow_responses WHERE wa_id = $1)", anasNumber)
 		})
 		e, err := db.ErasePerson(t.Context(), anasNumber)
@@ -162,7 +163,7 @@ func TestErase_AmidWriters(t *testing.T) {
 func TestErase_WaitsForASlowWriter(t *testing.T) {
 	t.Parallel()
 	_, url := newWriter(t, 1, 10)
-	slow, conn := connect(t, url), connect(t, url)
+	slow, conn := storetest.Connect(t, url), storetest.Connect(t, url)
 	if _, err := slow.Exec(t.Context(), `BEGIN; INSERT INTO flow_responses (message_id, token_kind, response, response_status, wa_id, source, raw, received_at)
 		VALUES ('slow', 'none', '{}', 'ok', '`+anasNumber+`', 'kapso', '', now())`); err != nil {
 		t.Fatal(err)
@@ -174,7 +175,7 @@ func TestErase_WaitsForASlowWriter(t *testing.T) {
 		e, err = open(t, url).ErasePerson(t.Context(), anasNumber)
 		done <- err
 	}()
-	eventually(t, "the tombstone stands", func() bool { return query[bool](t, conn, "SELECT EXISTS (SELECT FROM erasures)") })
+	storetest.Eventually(t, "the tombstone stands", func() bool { return query[bool](t, conn, "SELECT EXISTS (SELECT FROM erasures)") })
 	select {
 	case <-done:
 		t.Fatal("it did not wait")
@@ -192,7 +193,7 @@ func TestErase_WaitsForASlowWriter(t *testing.T) {
 func TestErase_InterruptedWhileItWaits(t *testing.T) {
 	t.Parallel()
 	_, url := newWriter(t, 1, 10)
-	slow, conn := connect(t, url), connect(t, url)
+	slow, conn := storetest.Connect(t, url), storetest.Connect(t, url)
 	if _, err := slow.Exec(t.Context(), "BEGIN; LOCK TABLE flow_responses IN ROW EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestErase_InterruptedWhileItWaits(t *testing.T) {
 		_, err := db.ErasePerson(ctx, anasNumber)
 		done <- err
 	}()
-	eventually(t, "the tombstone stands", func() bool { return query[bool](t, conn, "SELECT EXISTS (SELECT FROM erasures)") })
+	storetest.Eventually(t, "the tombstone stands", func() bool { return query[bool](t, conn, "SELECT EXISTS (SELECT FROM erasures)") })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrStillWriting) {
 		t.Error(err)
@@ -219,7 +220,7 @@ func TestErase_Quarantine(t *testing.T) {
 	others := junk(`{"from":"15557654321"}`, `{"n":"915551234567"}`, "\x00\xff", "")
 	put(t, w, about)
 	put(t, w, others)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if _, err := conn.Exec(t.Context(), "UPDATE quarantine SET settled_at = now(), settled_as = 'discarded' WHERE id <= 2"); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +284,7 @@ func TestErase_Replay(t *testing.T) {
 	if _, err := db.ErasePerson(t.Context(), anasNumber); err != nil {
 		t.Fatal(err)
 	}
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if _, err := conn.Exec(t.Context(), `INSERT INTO quarantine (received_at, source, reason, body) VALUES (now() - interval '1 day', 'kapso', 'unknown_shape', $1)`,
 		[]byte(flowBody("hers", `{"a":1}`))); err != nil {
 		t.Fatal(err)
@@ -308,7 +309,7 @@ func TestErase_AgainAfterARestore(t *testing.T) {
 	}
 	put(t, w, delivery(list...))
 	put(t, w, junk(`{"from":"`+anasNumber+`"}`))
-	conn, db := connect(t, url), open(t, url)
+	conn, db := storetest.Connect(t, url), open(t, url)
 	if _, err := conn.Exec(t.Context(), "CREATE TABLE backup AS SELECT * FROM flow_responses; CREATE TABLE kept AS SELECT body FROM quarantine"); err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +333,7 @@ func TestErase_AgainAfterARestore(t *testing.T) {
 func TestErase_Rights(t *testing.T) {
 	t.Parallel()
 	url := postgres.NewEmpty(t)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if err := store.MigrateUp(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}

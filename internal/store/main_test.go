@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -39,17 +38,6 @@ func newWriter(t *testing.T, workers, queueRows int) (*store.Writer, string) {
 	w := store.NewWriter(open(t, url), workers, queueRows, zerolog.Nop())
 	t.Cleanup(w.Close)
 	return w, url
-}
-
-// connect returns a session of the test's own.
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
 }
 
 // query returns the single value that sql selects.
@@ -106,18 +94,4 @@ func numbered(prefix string, n int) []flowparse.Response {
 		list[i] = response(fmt.Sprintf("%s-%04d", prefix, i))
 	}
 	return list
-}
-
-// eventually polls until ok, at most for ten seconds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		<-tick.C
-	}
 }

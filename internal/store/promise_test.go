@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 func TestIdentity(t *testing.T) {
@@ -47,7 +48,7 @@ func withStandby(t *testing.T, address string) string {
 func TestDB_Doubts(t *testing.T) {
 	t.Parallel()
 	address := postgres.New(t)
-	conn := connect(t, address)
+	conn := storetest.Connect(t, address)
 	setting := func(name string) string { return query[string](t, conn, "SELECT current_setting($1)", name) }
 	for _, c := range []struct {
 		name, url, says string
@@ -71,12 +72,12 @@ func TestDB_ProbeNoticesMoreThanAPing(t *testing.T) {
 	if err := db.Probe(t.Context()); err != nil {
 		t.Errorf("when all is well: %v", err)
 	}
-	release := lockTable(t, connect(t, address))
+	release := lockTable(t, storetest.Connect(t, address))
 	if err := db.Probe(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("of a locked table: %v", err)
 	}
 	release()
-	if _, err := connect(t, address).Exec(t.Context(), "ALTER DATABASE "+pgx.Identifier{databaseOf(t, address)}.Sanitize()+" SET default_transaction_read_only = on"); err != nil {
+	if _, err := storetest.Connect(t, address).Exec(t.Context(), "ALTER DATABASE "+pgx.Identifier{databaseOf(t, address)}.Sanitize()+" SET default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
 	db.Reset()
@@ -107,7 +108,7 @@ func TestWriter_ACommitThatIsNotConfirmedIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"notice", "error"} { // a role may have any default
 		w, address := newWriter(t, 1, 100)
-		conn := connect(t, address)
+		conn := storetest.Connect(t, address)
 		database := pgx.Identifier{databaseOf(t, address)}.Sanitize()
 		if _, err := conn.Exec(t.Context(), warnSQL+"; ALTER DATABASE "+database+" SET client_min_messages = "+level); err != nil {
 			t.Fatal(err)

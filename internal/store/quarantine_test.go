@@ -13,6 +13,7 @@ import (
 
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 // junk returns a delivery with a reject for each body.
@@ -65,7 +66,7 @@ func TestQuarantine_BoundedByRecords(t *testing.T) {
 	if !slices.Equal(results, []store.Result{store.TurnedAway, store.Quarantined, store.TurnedAway}) {
 		t.Errorf("%v", results)
 	}
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if n := query[int](t, conn, "SELECT count(*)::int FROM quarantine"); n != 10 {
 		t.Errorf("%d records", n)
 	}
@@ -94,7 +95,7 @@ func TestQuarantine_BoundedByBytes(t *testing.T) {
 	if !slices.Equal(results, []store.Result{store.Quarantined, store.TurnedAway, store.Quarantined}) {
 		t.Errorf("%v", results)
 	}
-	if n := query[int](t, connect(t, url), "SELECT sum(length(body))::int FROM quarantine"); n != 66 {
+	if n := query[int](t, storetest.Connect(t, url), "SELECT sum(length(body))::int FROM quarantine"); n != 66 {
 		t.Errorf("%d bytes", n)
 	}
 }
@@ -132,7 +133,7 @@ func TestReplay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, url := newWriter(t, 1, 100)
-			db, conn := open(t, url), connect(t, url)
+			db, conn := open(t, url), storetest.Connect(t, url)
 			if c.before != nil {
 				put(t, w, c.before)
 			}
@@ -179,7 +180,7 @@ func TestReplay_IsReadAsItsDelivery(t *testing.T) {
 	if _, err := w.Replay(t.Context(), flowparse.New([]string{"12"}), waits(t, open(t, url))); err != nil {
 		t.Fatal(err)
 	}
-	rows, _ := connect(t, url).Query(t.Context(), "SELECT flow_id, flow_id_source, idempotency_key, received_at, convert_from(raw, 'UTF8') AS raw FROM flow_responses")
+	rows, _ := storetest.Connect(t, url).Query(t.Context(), "SELECT flow_id, flow_id_source, idempotency_key, received_at, convert_from(raw, 'UTF8') AS raw FROM flow_responses")
 	got, err := pgx.CollectExactlyOneRow(rows, pgx.RowToMap)
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +198,7 @@ func TestReplay_IsReadAsItsDelivery(t *testing.T) {
 func TestReplay_RejectedByTheDatabase(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 1, 100)
-	db, conn := open(t, url), connect(t, url)
+	db, conn := open(t, url), storetest.Connect(t, url)
 	put(t, w, junk(flowBody("poison", `{"a":1}`)))
 	id := waits(t, db)
 	if _, err := conn.Exec(t.Context(), "ALTER TABLE flow_responses ADD CONSTRAINT no_poison CHECK (message_id <> 'poison')"); err != nil {
@@ -224,10 +225,10 @@ func TestReplay_RejectedByTheDatabase(t *testing.T) {
 func TestReplay_IsNotSettledBeforeItIsSafe(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 1, 100)
-	db, conn := open(t, url), connect(t, url)
+	db, conn := open(t, url), storetest.Connect(t, url)
 	put(t, w, junk(flowBody("a", `{"a":1}`)))
 	id := waits(t, db)
-	release := lockTable(t, connect(t, url))
+	release := lockTable(t, storetest.Connect(t, url))
 	if _, err := w.Replay(t.Context(), flowparse.New(nil), id); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("with the table locked: %v", err)
 	}

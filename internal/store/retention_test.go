@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 // fillWithAges makes a database with answers of three flows and of none, and
@@ -18,7 +19,7 @@ import (
 func fillWithAges(t *testing.T, days int) (string, *pgx.Conn) {
 	t.Helper()
 	url := postgres.New(t)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if _, err := conn.Exec(t.Context(), `
 		INSERT INTO flow_responses (message_id, token_kind, flow_id, response, response_status, source, raw, received_at, stored_at)
 		SELECT flow || '-' || day, 'none', nullif(flow, 'none'), '{}', 'ok', 'kapso', '', now(), now() - day * interval '1 day' + interval '1 hour'
@@ -83,7 +84,7 @@ func TestRetention_EachFlowAsLongAsItMayBeKept(t *testing.T) {
 func TestRetention_BesideOthers(t *testing.T) {
 	t.Parallel()
 	url, conn := fillWithAges(t, 2500)
-	locked := connect(t, url)
+	locked := storetest.Connect(t, url)
 	if _, err := locked.Exec(t.Context(), "BEGIN; SELECT FROM flow_responses WHERE message_id = 'a-2000' FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"flowkeep/internal/store"
 	"flowkeep/internal/store/flows"
 	"flowkeep/internal/store/read"
+	"flowkeep/internal/store/storetest"
 )
 
 // login makes a role of the test's own, gives it what the statements grant to
@@ -37,7 +38,7 @@ func login(t *testing.T, conn *pgx.Conn, grants string) string {
 	t.Cleanup(func() {
 		ctx := context.Background()
 		defer admin.Close(ctx)
-		eventually(t, "the role's sessions are gone", func() bool {
+		storetest.Eventually(t, "the role's sessions are gone", func() bool {
 			var gone bool
 			err := admin.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)", name).Scan(&gone)
 			return err == nil && gone
@@ -179,7 +180,7 @@ func readsForTheAPI(t *testing.T, address string) {
 // What docs/security.md grants is enough for a server that owns nothing.
 func TestRights_AsDocumented(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, postgres.New(t))
+	conn := storetest.Connect(t, postgres.New(t))
 	w := store.NewWriter(open(t, conn.Config().ConnString()), 1, 100, zerolog.Nop())
 	t.Cleanup(w.Close)
 	put(t, w, delivery(response("before")))
@@ -205,7 +206,7 @@ func TestRights_AsDocumented(t *testing.T) {
 func TestRights_OfAnOldRole(t *testing.T) {
 	t.Parallel()
 	owner := postgres.New(t)
-	conn := connect(t, owner)
+	conn := storetest.Connect(t, owner)
 	for query[bool](t, conn, "SELECT to_regclass('erasures') IS NOT NULL") {
 		if _, err := store.MigrateDown(t.Context(), owner); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 var sentTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -41,7 +42,7 @@ const sendSQL = `SELECT row(status, delivered_at AT TIME ZONE 'UTC', read_at AT 
 func TestStatus_NeverGoesBackWhateverTheOrder(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 2, 1000)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	register(t, conn, `('good', '1', 'sent'), ('bad', '1', 'sent')`)
 	told := []flowparse.SendStatus{
 		status("good", flowparse.StateSent, 0), status("good", flowparse.StateDelivered, 1), status("good", flowparse.StateRead, 2),
@@ -77,7 +78,7 @@ func TestStatus_NeverGoesBackWhateverTheOrder(t *testing.T) {
 func TestStatus_FailedIsNoMoreThanSent(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 2, 1000)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	register(t, conn, `('1', '1', 'delivered'), ('2', '1', 'in_doubt'), ('3', '1', 'failed')`)
 	put(t, w, statuses(status("1", flowparse.StateFailed, 1), status("2", flowparse.StateFailed, 1), status("3", flowparse.StateDelivered, 1)))
 	if got := query[string](t, conn, `SELECT string_agg(status, ' ' ORDER BY wamid) FROM flow_sends`); got != "delivered failed delivered" {
@@ -88,7 +89,7 @@ func TestStatus_FailedIsNoMoreThanSent(t *testing.T) {
 func TestStatus_OneThatCarriesTheFlowRegistersTheSend(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 2, 1000)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	register(t, conn, `('mine', '1', 'sent')`)
 	carries := status("theirs", flowparse.StateSent, 0)
 	carries.FlowID, carries.FlowToken, carries.Recipient, carries.PhoneNumberID = "1197715005513101", "order-7", "15551234567", "647015955153740"
@@ -107,7 +108,7 @@ func TestStatus_OneThatCarriesTheFlowRegistersTheSend(t *testing.T) {
 func TestStatus_AnswersAreStoredBesideThem(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 2, 1000)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	// Somebody's own trigger must not hold up deliveries.
 	if _, err := conn.Exec(t.Context(), `ALTER TABLE flow_sends ADD CONSTRAINT mine CHECK (status <> 'read')`); err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestStatus_AnswersAreStoredBesideThem(t *testing.T) {
 func TestStatus_ManyWritersOfTheSameSends(t *testing.T) {
 	t.Parallel()
 	_, url := newWriter(t, 1, 1)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if _, err := conn.Exec(t.Context(), `INSERT INTO flow_sends (wamid, flow_id) SELECT i::text, '1' FROM generate_series(1, 200) AS i`); err != nil {
 		t.Fatal(err)
 	}

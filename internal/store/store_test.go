@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 func TestDB_ADatabaseThatIsAwayIsUnavailable(t *testing.T) {
@@ -44,7 +45,7 @@ func TestDB_OnlyUTF8(t *testing.T) {
 func TestDB_RoleDefaultsCannotVoidThePromise(t *testing.T) {
 	t.Parallel()
 	address := postgres.New(t)
-	conn := connect(t, address)
+	conn := storetest.Connect(t, address)
 	name := query[string](t, conn, "SELECT current_database()")
 	for _, setting := range []string{"synchronous_commit = off", "lock_timeout = 0", "statement_timeout = 0"} {
 		if _, err := conn.Exec(t.Context(), "ALTER DATABASE "+name+" SET "+setting); err != nil {
@@ -60,7 +61,7 @@ func TestDB_RoleDefaultsCannotVoidThePromise(t *testing.T) {
 func TestDB_DroppedSettingsAreNoticed(t *testing.T) {
 	t.Parallel()
 	address := postgres.New(t)
-	conn := connect(t, address)
+	conn := storetest.Connect(t, address)
 	if _, err := conn.Exec(t.Context(), "SET synchronous_commit = off"); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,7 @@ func TestMigrate_ManyServersAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	twice := query[int](t, connect(t, address), `SELECT count(*)::int FROM
+	twice := query[int](t, storetest.Connect(t, address), `SELECT count(*)::int FROM
 		(SELECT FROM goose_db_version WHERE version_id > 0 GROUP BY version_id HAVING count(*) > 1) AS t`)
 	if twice != 0 {
 		t.Errorf("%d migrations were applied twice", twice)
@@ -112,7 +113,7 @@ func TestMigrate_UpDownUp(t *testing.T) {
 	if done, err := store.MigrateDown(t.Context(), address); done || err != nil {
 		t.Errorf("down from nothing: %v, %v", done, err)
 	}
-	conn := connect(t, address)
+	conn := storetest.Connect(t, address)
 	if n := query[int](t, conn, "SELECT count(*)::int FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tablename NOT LIKE 'goose%'"); n != 0 {
 		t.Errorf("%d tables are left", n)
 	}
@@ -140,7 +141,7 @@ func TestMigrate_ADatabaseThatIsAway(t *testing.T) {
 
 func TestSchema_ExplainsItself(t *testing.T) {
 	t.Parallel()
-	rows, err := connect(t, postgres.New(t)).Query(t.Context(), `
+	rows, err := storetest.Connect(t, postgres.New(t)).Query(t.Context(), `
 		SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE c.relkind IN ('r', 'v') AND c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'goose%'
 			AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)`)
@@ -159,7 +160,7 @@ func TestSchema_ExplainsItself(t *testing.T) {
 // The documented questions, newest first, are answered from an index.
 func TestSchema_Indexes(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, postgres.New(t))
+	conn := storetest.Connect(t, postgres.New(t))
 	if _, err := conn.Exec(t.Context(), `
 		INSERT INTO flow_responses (message_id, flow_token, token_kind, flow_id, response, response_status, wa_id, user_id, source, raw, received_at)
 		SELECT i::text, 'order-' || i, 'custom', (i % 50)::text, '{}', 'ok', (i % 1000)::text, (i % 1000)::text, 'kapso', '', now()

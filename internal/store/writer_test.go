@@ -17,6 +17,7 @@ import (
 
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 func TestWriter_EveryColumnComesBack(t *testing.T) {
@@ -36,7 +37,7 @@ func TestWriter_EveryColumnComesBack(t *testing.T) {
 	if got := put(t, w, d); !slices.Equal(got, []store.Result{store.Stored}) {
 		t.Fatalf("results = %v", got)
 	}
-	rows, err := connect(t, url).Query(t.Context(), `
+	rows, err := storetest.Connect(t, url).Query(t.Context(), `
 		SELECT message_id, flow_token, token_kind, flow_id, flow_id_source, flow_name, response::text, response_status,
 			phone_number_id, wa_id, user_id, contact_name, conversation_id, context_message_id, source, idempotency_key,
 			raw, sent_at, received_at, stored_at FROM flow_responses`)
@@ -72,7 +73,7 @@ func TestWriter_WhatIsUnknownIsNull(t *testing.T) {
 	put(t, w, delivery(flowparse.Response{
 		MessageID: "m", TokenKind: flowparse.TokenNone, Answers: []byte(`[]`), Status: flowparse.StatusOK, Raw: []byte{},
 	}))
-	nulls := query[int](t, connect(t, url), `
+	nulls := query[int](t, storetest.Connect(t, url), `
 		SELECT num_nulls(flow_token, flow_id, flow_id_source, flow_name, phone_number_id, wa_id, user_id,
 			contact_name, conversation_id, context_message_id, idempotency_key, sent_at) FROM flow_responses`)
 	if nulls != 12 {
@@ -86,7 +87,7 @@ func TestWriter_AnEmptyTokenIsNotNull(t *testing.T) {
 	r, empty := response("m"), ""
 	r.FlowToken = &empty
 	put(t, w, delivery(r))
-	if got := query[*string](t, connect(t, url), "SELECT flow_token FROM flow_responses"); got == nil || *got != "" {
+	if got := query[*string](t, storetest.Connect(t, url), "SELECT flow_token FROM flow_responses"); got == nil || *got != "" {
 		t.Errorf("flow_token = %v", got)
 	}
 }
@@ -107,7 +108,7 @@ func TestWriter_Duplicates(t *testing.T) {
 	if want := []store.Result{store.Stored, store.Duplicate}; !slices.Equal(got, want) {
 		t.Errorf("later delivery: %v, want %v", got, want)
 	}
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if n := query[int](t, conn, "SELECT count(*)::int FROM flow_responses"); n != 3 {
 		t.Errorf("%d rows, want 3", n)
 	}
@@ -133,7 +134,7 @@ func TestWriter_PoisonCostsOnlyItself(t *testing.T) {
 			t.Errorf("item %d: %v, want %v", i, r, want)
 		}
 	}
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if n := query[int](t, conn, "SELECT count(*)::int FROM flow_responses"); n != 595 {
 		t.Errorf("%d rows, want 595", n)
 	}
@@ -151,7 +152,7 @@ func TestWriter_ADoubleOfPoisonIsTried(t *testing.T) {
 	if want := []store.Result{store.Quarantined, store.Stored, store.Duplicate}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if n := query[int](t, connect(t, url), "SELECT count(*)::int FROM flow_responses"); n != 1 {
+	if n := query[int](t, storetest.Connect(t, url), "SELECT count(*)::int FROM flow_responses"); n != 1 {
 		t.Errorf("%d rows, want 1", n)
 	}
 }
@@ -174,7 +175,7 @@ func TestWriter_Quarantine(t *testing.T) {
 	if got := put(t, w, d); !slices.Equal(got, want) { // a retry makes no second record
 		t.Fatalf("%v, want %v", got, want)
 	}
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	if n := query[int](t, conn, "SELECT count(*)::int FROM quarantine"); n != 2 {
 		t.Errorf("%d records, want 2", n)
 	}
@@ -223,7 +224,7 @@ func TestWriter_TwoReplicasShareKeysWithoutDeadlock(t *testing.T) {
 	if got := stored[0] + stored[1] + stored[2]; got != rounds*keys {
 		t.Errorf("%d reported as stored, want %d", got, rounds*keys)
 	}
-	if n := query[int](t, connect(t, url), "SELECT count(*)::int FROM flow_responses"); n != rounds*keys {
+	if n := query[int](t, storetest.Connect(t, url), "SELECT count(*)::int FROM flow_responses"); n != rounds*keys {
 		t.Errorf("%d rows, want %d", n, rounds*keys)
 	}
 }
@@ -231,12 +232,12 @@ func TestWriter_TwoReplicasShareKeysWithoutDeadlock(t *testing.T) {
 func TestWriter_TheQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 1, 10)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	release := lockTable(t, conn)
 
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.Put(t.Context(), delivery(response("in-hand"))) }) // held by the lock
-	eventually(t, "the worker has taken the first", watchLocks(t, url))
+	storetest.Eventually(t, "the worker has taken the first", watchLocks(t, url))
 
 	big := delivery(numbered("big", 25)...) // larger than the bound: taken, since the queue is empty
 	wg.Go(func() {
@@ -244,7 +245,7 @@ func TestWriter_TheQueueIsBounded(t *testing.T) {
 			t.Errorf("a large delivery on an empty queue: %v", err)
 		}
 	})
-	eventually(t, "the large delivery is queued", func() bool { return w.Queued() == 25 })
+	storetest.Eventually(t, "the large delivery is queued", func() bool { return w.Queued() == 25 })
 
 	_, err := w.Put(t.Context(), delivery(response("one too many")))
 	if !errors.Is(err, store.ErrQueueFull) || !errors.Is(err, store.ErrUnavailable) {
@@ -260,7 +261,7 @@ func TestWriter_TheQueueIsBounded(t *testing.T) {
 func TestWriter_AClientThatGivesUpUndoesNothing(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 1, 100)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	release := lockTable(t, conn)
 	ctx, hangUp := context.WithCancel(t.Context())
 	neighbour := make(chan error, 1)
@@ -273,7 +274,7 @@ func TestWriter_AClientThatGivesUpUndoesNothing(t *testing.T) {
 		_, err := w.Put(ctx, delivery(response("gone")))
 		gone <- err
 	}()
-	eventually(t, "the batch is under way", watchLocks(t, url))
+	storetest.Eventually(t, "the batch is under way", watchLocks(t, url))
 	hangUp()
 	if err := <-gone; !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that gave up: %v", err)
@@ -290,7 +291,7 @@ func TestWriter_AClientThatGivesUpUndoesNothing(t *testing.T) {
 func TestWriter_ALockedTableEndsInTimeAndLeavesNoBackend(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 2, 100)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	release := lockTable(t, conn)
 	start := time.Now()
 	results, err := w.Put(t.Context(), delivery(response("a")))
@@ -313,17 +314,17 @@ func TestWriter_CloseDoesNotWaitForWhatWasGivenUp(t *testing.T) {
 	t.Parallel()
 	url := postgres.New(t)
 	w := store.NewWriter(open(t, url), 1, 5000, zerolog.Nop())
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	release := lockTable(t, conn)
 	defer release()
 	ctx, giveUp := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = w.Put(ctx, delivery(response("in-hand"))) })
-	eventually(t, "a batch is under way", watchLocks(t, url))
+	storetest.Eventually(t, "a batch is under way", watchLocks(t, url))
 	for i := range 4 { // at one lock timeout each, more than Close may take
 		wg.Go(func() { _, _ = w.Put(ctx, delivery(numbered(fmt.Sprint(i), 500)...)) })
 	}
-	eventually(t, "all are queued", func() bool { return w.Queued() == 2000 })
+	storetest.Eventually(t, "all are queued", func() bool { return w.Queued() == 2000 })
 	giveUp()
 	wg.Wait()
 	start := time.Now()
@@ -347,7 +348,7 @@ func TestWriter_CloseCommitsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	url := postgres.New(t)
 	w := store.NewWriter(open(t, url), 1, 1000, zerolog.Nop())
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	release := lockTable(t, conn)
 	var wg sync.WaitGroup
 	send := func(id int) {
@@ -358,11 +359,11 @@ func TestWriter_CloseCommitsWhatIsQueued(t *testing.T) {
 		})
 	}
 	send(0)
-	eventually(t, "a batch is under way", watchLocks(t, url))
+	storetest.Eventually(t, "a batch is under way", watchLocks(t, url))
 	for i := range 49 {
 		send(i + 1)
 	}
-	eventually(t, "the others are queued", func() bool { return w.Queued() == 49 })
+	storetest.Eventually(t, "the others are queued", func() bool { return w.Queued() == 49 })
 	closed := make(chan struct{})
 	go func() { w.Close(); close(closed) }()
 	release()
@@ -376,7 +377,7 @@ func TestWriter_CloseCommitsWhatIsQueued(t *testing.T) {
 func TestWriter_SessionsThatDiedAreReplaced(t *testing.T) {
 	t.Parallel()
 	w, url := newWriter(t, 2, 100)
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	for i := range 10 {
 		put(t, w, delivery(response(fmt.Sprint(i))))
 		if _, err := conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -404,7 +405,7 @@ func TestWriter_LongTokensAndIDs(t *testing.T) {
 	if want := []store.Result{store.Stored, store.Stored}; !slices.Equal(got, want) {
 		t.Fatalf("%v, want %v", got, want)
 	}
-	n := query[int](t, connect(t, url), "SELECT count(*)::int FROM flow_responses WHERE flow_token = $1 AND message_id LIKE 'sha256:%'", random.String())
+	n := query[int](t, storetest.Connect(t, url), "SELECT count(*)::int FROM flow_responses WHERE flow_token = $1 AND message_id LIKE 'sha256:%'", random.String())
 	if n != 1 {
 		t.Errorf("%d rows with the long token, want 1", n)
 	}
@@ -431,7 +432,7 @@ func lockTable(t *testing.T, conn *pgx.Conn) (release func()) {
 // waits for a lock.
 func watchLocks(t *testing.T, url string) (blocked func() bool) {
 	t.Helper()
-	conn := connect(t, url)
+	conn := storetest.Connect(t, url)
 	return func() bool {
 		t.Helper()
 		return query[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_stat_activity

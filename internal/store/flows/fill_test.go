@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"flowkeep/internal/flowparse"
+	"flowkeep/internal/store/storetest"
 )
 
 // seenAgain returns what is known of a response that was stored before.
@@ -67,11 +68,11 @@ func TestFillNulls_TheViewLearnsOfIt(t *testing.T) {
 	d.storeBare("bare")
 	d.store(flowID, `{"a":1}`)
 	run(t, d.keeper)
-	eventually(t, "the view", func() bool { return len(d.columns(view)) == 1 })
+	storetest.Eventually(t, "the view", func() bool { return len(d.columns(view)) == 1 })
 	if err := d.keeper.FillNulls(t.Context(), []flowparse.Response{seenAgain("bare", flowID)}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the column", func() bool { return len(d.columns(view)) == 2 })
+	storetest.Eventually(t, "the column", func() bool { return len(d.columns(view)) == 2 })
 }
 
 // One that the database refuses costs no other, and is told of.

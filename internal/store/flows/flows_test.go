@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"flowkeep/internal/store/flows"
+	"flowkeep/internal/store/storetest"
 )
 
 const view = "flow_" + flowID
@@ -67,7 +68,7 @@ func TestRun_WidensWhatNothingDependsOn(t *testing.T) {
 	for i, s := range steps {
 		d.store(flowID, s.answer)
 		d.keeper.Saw(flowID)
-		eventually(t, s.want, func() bool { return strings.Join(d.columns(view), ",") == s.want })
+		storetest.Eventually(t, s.want, func() bool { return strings.Join(d.columns(view), ",") == s.want })
 		if i == 0 {
 			d.exec(`GRANT SELECT ON flows.` + view + ` TO pg_monitor, PUBLIC`)
 		}
@@ -90,14 +91,14 @@ func TestRun_KeepsTheTypeThatSomebodyDependsOnAndSaysSo(t *testing.T) {
 	d.exec(`CREATE VIEW mine AS SELECT "it's a key" AS yes FROM flows.` + view)
 	run(t, keeper)
 	d.store(flowID, `{"it's a key":"perhaps","new":1}`, `{"it's a key":[1]}`)
-	eventually(t, "misfits", func() bool { return d.text(`SELECT misfits FROM flow_catalog`) == "{2,0}" })
-	eventually(t, "the new column", func() bool { return len(d.columns(view)) == 2 })
+	storetest.Eventually(t, "misfits", func() bool { return d.text(`SELECT misfits FROM flow_catalog`) == "{2,0}" })
+	storetest.Eventually(t, "the new column", func() bool { return len(d.columns(view)) == 2 })
 	d.wantColumns(view, "it's a key boolean", "new numeric")
 	if got := d.text(`SELECT string_agg(coalesce(yes::text, 'null'), ' ' ORDER BY yes) FROM mine`); got != "true null null" {
 		t.Errorf("mine: %s", got)
 	}
 	for _, want := range []string{`"in_the_way":["view mine"]`, `flowkeep flows retype 1197715005513101 'it'\\''s a key' jsonb`, `"answers":`} {
-		eventually(t, want+" in the log", func() bool { return strings.Contains(log.String(), want) })
+		storetest.Eventually(t, want+" in the log", func() bool { return strings.Contains(log.String(), want) })
 	}
 	if strings.Contains(log.String(), "perhaps") {
 		t.Error("an answer was logged")
@@ -127,7 +128,7 @@ func TestRun_AViewIsChangedBesideALongQuery(t *testing.T) {
 	d.store(flowID, `{"a":1}`)
 	d.sync()
 	run(t, d.keeper)
-	reader := connect(t, d.url)
+	reader := storetest.Connect(t, d.url)
 	tx, err := reader.Begin(t.Context()) // holds the view as a long query would
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +151,7 @@ func TestRun_AViewIsChangedBesideALongQuery(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the column", func() bool { return len(d.columns(view)) == 2 })
+	storetest.Eventually(t, "the column", func() bool { return len(d.columns(view)) == 2 })
 }
 
 func TestRun_OfManyReplicasOneDoesIt(t *testing.T) {
@@ -168,7 +169,7 @@ func TestRun_OfManyReplicasOneDoesIt(t *testing.T) {
 	for i := range 4 {
 		told.Saw(fmt.Sprintf("%016d", i))
 	}
-	eventually(t, "all views", func() bool {
+	storetest.Eventually(t, "all views", func() bool {
 		return d.text(`SELECT count(*) FROM flow_catalog WHERE cardinality(keys) = 11 AND answers = 10 AND misfits = array_fill(0::bigint, ARRAY[11])`) == "4"
 	})
 }
@@ -185,11 +186,11 @@ func TestSync_MakesTheSameFromNothing(t *testing.T) {
 			d.store(id, fmt.Sprintf(`{"z%d":%d,"a":"2026-01-0%d","b":null}`, round, f, round+1), `[1,2]`, fmt.Sprintf(`{"b":%d,"flow_token":"x","m%d":true}`, round, round))
 			d.keeper.Saw(id)
 		}
-		eventually(t, "all is looked at", func() bool {
+		storetest.Eventually(t, "all is looked at", func() bool {
 			return d.text(`SELECT count(*) FROM flow_catalog WHERE answers = $1`, 3*(round+1)) == "3"
 		})
 	}
-	eventually(t, "all views are made", func() bool {
+	storetest.Eventually(t, "all views are made", func() bool {
 		return d.text(`SELECT count(*) FROM flow_catalog WHERE cardinality(keys) = 10`) == "3"
 	})
 	live := d.text(columnsSQL)
@@ -210,8 +211,8 @@ func TestRun_FindsWhatNobodyToldOf(t *testing.T) {
 	d := newDesk(t)
 	d.store(flowID, `{"a":1}`)
 	run(t, openKeeper(t, d.url, zerolog.Nop(), "booking flow"))
-	eventually(t, "the view", func() bool { return len(d.columns(view)) == 1 })
-	eventually(t, "the configured flow's view", func() bool { return d.text(`SELECT to_regclass('flows."flow_booking flow"')`) != "" })
+	storetest.Eventually(t, "the view", func() bool { return len(d.columns(view)) == 1 })
+	storetest.Eventually(t, "the configured flow's view", func() bool { return d.text(`SELECT to_regclass('flows."flow_booking flow"')`) != "" })
 }
 
 func TestView_LimitsAreKeptAndTheRestIsUnlinked(t *testing.T) {
@@ -228,7 +229,7 @@ func TestView_LimitsAreKeptAndTheRestIsUnlinked(t *testing.T) {
 	ctx := t.Context()
 	d.exec(`DO $$ BEGIN FOR n IN 1..499 LOOP EXECUTE format('CREATE VIEW flows.v%s AS SELECT', n); END LOOP; END $$`)
 	run(t, d.keeper)
-	eventually(t, "both flows", func() bool { return d.text(`SELECT count(*) FROM flow_catalog WHERE answers > 0`) == "2" })
+	storetest.Eventually(t, "both flows", func() bool { return d.text(`SELECT count(*) FROM flow_catalog WHERE answers > 0`) == "2" })
 	l, _, err := d.keeper.List(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{t: t, url: postgres.New(t)}
-	d.conn = connect(t, d.url)
+	d.conn = storetest.Connect(t, d.url)
 	d.keeper = openKeeper(t, d.url, zerolog.Nop())
 	return d
 }
@@ -58,16 +58,6 @@ func run(t *testing.T, k *flows.Keeper) {
 	done := make(chan struct{})
 	go func() { k.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-}
-
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
 }
 
 func (d *desk) exec(sql string, args ...any) {
@@ -134,18 +124,4 @@ func (d *desk) text(sql string, args ...any) string {
 		return ""
 	}
 	return *text
-}
-
-// eventually polls until ok, at most for a minute.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		<-tick.C
-	}
 }

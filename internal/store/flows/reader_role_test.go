@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"flowkeep/internal/store"
+	"flowkeep/internal/store/storetest"
 )
 
 // administrator returns the address of the test's database for somebody who may
@@ -54,7 +55,7 @@ func reader(t *testing.T, d *desk) *pgx.Conn {
 	t.Cleanup(func() { // after that of the reader's session, which is made below
 		ctx := context.Background()
 		defer admin.Close(ctx)
-		eventually(t, "the reader's sessions are gone", func() bool {
+		storetest.Eventually(t, "the reader's sessions are gone", func() bool {
 			var gone bool
 			err := admin.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)", name).Scan(&gone)
 			return err == nil && gone
@@ -63,7 +64,7 @@ func reader(t *testing.T, d *desk) *pgx.Conn {
 			t.Errorf("drop the reader: %v", err)
 		}
 	})
-	return connect(t, withUser(t, d.url, url.UserPassword(name, "for tests")))
+	return storetest.Connect(t, withUser(t, d.url, url.UserPassword(name, "for tests")))
 }
 
 // makeReader makes the role as an administrator would, and lets the owner grant.
@@ -72,7 +73,7 @@ func makeReader(t *testing.T, d *desk) {
 	if err := store.GrantReader(t.Context(), administrator(t, d)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the administrator is gone", func() bool {
+	storetest.Eventually(t, "the administrator is gone", func() bool {
 		return d.text(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename <> current_user`) == "0"
 	})
 	if err := store.GrantReader(t.Context(), d.url); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"flowkeep/internal/store/read"
+	"flowkeep/internal/store/storetest"
 )
 
 // hostileTexts are what people and programs put into answers.
@@ -250,7 +251,7 @@ func TestExport_AReaderThatGoesAwayEndsTheQuery(t *testing.T) {
 			t.Errorf("%s: %d rows were read for nobody", name, e.Rows())
 		}
 	}
-	eventually(t, "the sessions are gone", func() bool {
+	storetest.Eventually(t, "the sessions are gone", func() bool {
 		var n int
 		if err := d.conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'flowkeep reader'`).Scan(&n); err != nil {
 			t.Fatal(err)

@@ -99,17 +99,3 @@ func written(t *testing.T, write func(context.Context, io.Writer, *read.Export) 
 	}
 	return out.String()
 }
-
-// eventually polls until ok, at most for a minute.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		<-tick.C
-	}
-}

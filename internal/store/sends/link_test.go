@@ -14,6 +14,7 @@ import (
 	"flowkeep/internal/flowparse"
 	"flowkeep/internal/store/flows"
 	"flowkeep/internal/store/sends"
+	"flowkeep/internal/store/storetest"
 )
 
 // serve links answers and keeps the views, as a server does, until the test
@@ -41,7 +42,7 @@ func (d *desk) eventually(want, sql string, args ...any) {
 			d.t.Logf("last: %s", got)
 		}
 	}()
-	eventually(d.t, sql+" is "+want, func() bool { got = d.text(sql, args...); return got == want })
+	storetest.Eventually(d.t, sql+" is "+want, func() bool { got = d.text(sql, args...); return got == want })
 }
 
 func TestLink_ASendThatIsRegisteredAfterItsAnswer(t *testing.T) {
@@ -74,11 +75,11 @@ func TestLink_ASendThatIsRegisteredAfterItsAnswer(t *testing.T) {
 	}
 	// What the call that sent it is told later links it too, and better.
 	d.exec(`INSERT INTO flow_sends (flow_id, flow_token, status) VALUES ('777', 'other', 'in_doubt')`)
-	eventually(t, "the token is known", func() bool { return d.linked("unheard") == "777 registered_token custom" })
+	storetest.Eventually(t, "the token is known", func() bool { return d.linked("unheard") == "777 registered_token custom" })
 	if err := d.register.Sent(t.Context(), 7, "wamid.other"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the message is known", func() bool { return d.linked("unheard") == "777 sent_message custom" })
+	storetest.Eventually(t, "the message is known", func() bool { return d.linked("unheard") == "777 sent_message custom" })
 }
 
 // An answer whose insert began before the send was to be seen, and ended after
@@ -105,7 +106,7 @@ func TestLink_AnAnswerThatWasUnderWay(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is linked", func() bool { return d.linked("late") == "111 sent_message none" })
+	storetest.Eventually(t, "it is linked", func() bool { return d.linked("late") == "111 sent_message none" })
 }
 
 const catalogSQL = `SELECT string_agg(id || ' ' || view || keys::text || columns::text || types::text || misfits::text || answers || state, E'\n' ORDER BY id) FROM flow_catalog`

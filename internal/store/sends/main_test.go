@@ -103,17 +103,3 @@ func (d *desk) linked(id string) string {
 	d.t.Helper()
 	return d.text(`SELECT coalesce(flow_id, '-') || ' ' || coalesce(flow_id_source, '-') || ' ' || token_kind FROM flow_responses WHERE message_id = $1`, id)
 }
-
-// eventually polls until ok, at most for a minute.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		<-tick.C
-	}
-}
